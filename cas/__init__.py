@@ -1,0 +1,1 @@
+"""A content-addressed asset cache with a lockfile."""

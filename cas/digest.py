@@ -1,0 +1,162 @@
+"""Digests: the names of objects.
+
+A digest is the lower-case hexadecimal SHA-256 of an object's bytes, 64 characters, as
+``sha256sum`` prints it. Only this room makes one, so a value typed ``Digest`` was computed
+or checked. Beside it goes XXH3-128, taken in the same pass: a fast check of bytes that
+were once proved, never a name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import threading
+from dataclasses import dataclass
+from typing import NewType
+
+__all__ = [
+    "CHUNK",
+    "Digest",
+    "Hasher",
+    "Sums",
+    "git_blob_hasher",
+    "hash_bytes",
+    "hash_fd",
+    "hash_path",
+    "is_digest",
+    "parse_digest",
+    "xxh3_fd",
+]
+
+Digest = NewType("Digest", str)
+
+CHUNK = 1 << 20  # bytes; larger buffers fall out of the processor's cache and are slower
+
+_HEX = frozenset("0123456789abcdef")
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What one pass over some bytes gives."""
+
+    sha256: Digest
+    xxh3: str
+    """XXH3-128, 32 hexadecimal digits."""
+    size: int
+    """bytes"""
+
+
+def is_digest(text: object) -> bool:
+    """Say whether *text* is 64 lower-case hexadecimal digits."""
+    return isinstance(text, str) and len(text) == 64 and _HEX.issuperset(text)
+
+
+def parse_digest(text: object) -> Digest:
+    """Return *text* as a Digest; raise ValueError if it is not one."""
+    if not is_digest(text):
+        message = f"expected 64 lower-case hexadecimal digits, found {text!r:.90}"
+        raise ValueError(message)
+    return Digest(str(text))
+
+
+def hash_bytes(data: bytes) -> Digest:
+    """Return the digest of *data*."""
+    return Digest(hashlib.sha256(data).hexdigest())
+
+
+def git_blob_hasher(size: int) -> hashlib._Hash:
+    """Return a SHA-1 that has read git's header of a blob of *size* bytes.
+
+    The Hub names the files that it does not keep in LFS by this hash, and by no other.
+    """
+    return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+
+
+class Hasher:
+    """SHA-256 and XXH3-128 of a stream, in one pass.
+
+    With ``threaded`` the hashing runs beside the caller, so that a large file costs what
+    the slower of reading and hashing costs, not both. What is given to ``update`` then must
+    not change afterwards: give bytes.
+    """
+
+    def __init__(self, *, threaded: bool = False) -> None:
+        import xxhash
+
+        self._sha = hashlib.sha256()
+        self._xxh = xxhash.xxh3_128()
+        self.size = 0
+        self._queue: queue.Queue[bytes | None] | None = None
+        if threaded:
+            self._queue = queue.Queue(maxsize=8)
+            self._thread = threading.Thread(
+                target=self._work, args=(self._queue,), name="cas-hash", daemon=True
+            )
+            self._thread.start()
+
+    def update(self, data: bytes | memoryview) -> None:
+        """Take the next bytes."""
+        self.size += len(data)
+        if self._queue is not None:
+            self._queue.put(bytes(data))
+        else:
+            self._sha.update(data)
+            self._xxh.update(data)
+
+    def close(self) -> None:
+        """Stop the thread beside, if there is one."""
+        if self._queue is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._queue = None
+
+    def sums(self) -> Sums:
+        """Return the hashes of all that was given; nothing may be given after it."""
+        self.close()
+        return Sums(Digest(self._sha.hexdigest()), self._xxh.hexdigest(), self.size)
+
+    def _work(self, source: queue.Queue[bytes | None]) -> None:
+        while (data := source.get()) is not None:
+            self._sha.update(data)
+            self._xxh.update(data)
+
+
+def hash_fd(fd: int) -> Sums:
+    """Return the sums of what *fd* holds from its position to its end."""
+    import xxhash
+
+    sha = hashlib.sha256()
+    xxh = xxhash.xxh3_128()
+    buffer = bytearray(CHUNK)
+    view = memoryview(buffer)
+    size = 0
+    while count := os.readv(fd, [buffer]):
+        size += count
+        part = view[:count]
+        sha.update(part)
+        xxh.update(part)
+    return Sums(Digest(sha.hexdigest()), xxh.hexdigest(), size)
+
+
+def hash_path(path: str | os.PathLike[str], *, dir_fd: int | None = None) -> Sums:
+    """Return the sums of the file at *path*, not following a link there."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        return hash_fd(fd)
+    finally:
+        os.close(fd)
+
+
+def xxh3_fd(fd: int) -> tuple[str, int]:
+    """Return the XXH3-128 and the size of what *fd* holds from its position to its end."""
+    import xxhash
+
+    xxh = xxhash.xxh3_128()
+    buffer = bytearray(CHUNK)
+    view = memoryview(buffer)
+    size = 0
+    while count := os.readv(fd, [buffer]):
+        size += count
+        xxh.update(view[:count])
+    return xxh.hexdigest(), size
