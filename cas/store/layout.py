@@ -1,0 +1,163 @@
+"""Where everything lies in a store, and who may write it.
+
+::
+
+    VERSION                  "cas-store 1"; another major is refused for writing
+    objects/ab/<62 hex>      0444, named by SHA-256; listings are objects too
+    trees/ab/<62 hex>/       0555 directories whose files are hard links to objects
+    trees/ab/<62 hex>.json   what that tree is: origin, sizes, mtime_ns of each directory
+    trees/ab/<62 hex>.bad    damage was found in it: nobody is given it until it is repaired
+    trees/ab/<62 hex>.used   empty; its mtime is the last use
+    staging/<key>.<host>-<pid>-<random>   a partial download, flocked by its writer
+    roots/<id>/root.json     one directory a project: what it needs
+    roots/<id>/<host>-<pid>-<random>.json  the trees of a call under way
+    mutex/gc, mutex/<tree>   whole-file flocks
+    quarantine/              objects that failed a check
+"""
+
+from __future__ import annotations
+
+import os
+
+from cas.digest import Digest, is_digest
+from cas.errors import StoreError
+from cas.files import is_temporary, make_dirs, replace, umask
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Store", "open_store"]
+
+MARK = "cas-store"
+MAJOR = 1
+_ROOMS = ("objects", "trees", "staging", "roots", "mutex", "quarantine")
+
+
+class Store:
+    """The paths of one store. Whether it may be written was settled when it was opened."""
+
+    __slots__ = ("_made", "readonly", "root")
+
+    def __init__(self, root: str, *, readonly: str | None) -> None:
+        self.root = root
+        self.readonly = readonly
+        """Why it can't be written, or None."""
+        self._made: set[str] = set()
+
+    def object(self, digest: Digest) -> str:
+        """Return where the object is, or would be."""
+        return f"{self.root}/objects/{digest[:2]}/{digest[2:]}"
+
+    def tree(self, digest: Digest) -> str:
+        """Return where the tree is, or would be."""
+        return f"{self.root}/trees/{digest[:2]}/{digest[2:]}"
+
+    def place(self, room: str, name: str = "") -> str:
+        """Return the path of a room of the store (``staging``, ``mutex``, …), or a name in it."""
+        return f"{self.root}/{room}/{name}" if name else f"{self.root}/{room}"
+
+    def has(self, digest: Digest) -> bool:
+        """Say whether the object is here. Its bytes are not read."""
+        return os.path.lexists(self.object(digest))
+
+    def need_writable(self) -> None:
+        """Raise StoreError if this store can't be written."""
+        if self.readonly:
+            raise StoreError(
+                f"the store {self.root} can't be written: {self.readonly}",
+                hint="CAS_STORE=DIR names another store",
+            )
+
+    def make_dir(self, path: str) -> None:
+        """Make a directory of the store, once a process asks for it: 0755 less the umask."""
+        if path in self._made:
+            return
+        if not os.path.isdir(path):
+            try:
+                os.mkdir(path, 0o755 & ~umask())
+            except FileExistsError:
+                pass
+        self._made.add(path)
+
+    def objects(self) -> Iterator[tuple[Digest, os.DirEntry[str]]]:
+        """Yield every object with its directory entry, in the order of their names."""
+        yield from self._named("objects", 62)
+
+    def trees(self) -> Iterator[tuple[Digest, os.DirEntry[str]]]:
+        """Yield every tree with its directory entry, in the order of their names."""
+        yield from self._named("trees", 62)
+
+    def _named(self, room: str, length: int) -> Iterator[tuple[Digest, os.DirEntry[str]]]:
+        for prefix in _names(self.place(room)):
+            if len(prefix) != 2:
+                continue
+            try:
+                entries = sorted(os.scandir(self.place(room, prefix)), key=lambda e: e.name)
+            except NotADirectoryError:
+                continue
+            for entry in entries:
+                if len(entry.name) == length and is_digest(prefix + entry.name):
+                    yield Digest(prefix + entry.name), entry
+
+
+def open_store(root: str | os.PathLike[str], *, create: bool = True) -> Store:
+    """Return the store at *root*, made if it is absent or empty and *create* is given.
+
+    A store that can't be written is opened for reading; ``need_writable`` says so later.
+
+    Raises:
+        StoreError: *root* is neither empty nor a store, is of another version and was to
+            be made, or can't be made.
+    """
+    root = os.path.abspath(os.fspath(root))
+    mark = os.path.join(root, "VERSION")
+    try:
+        with open(mark, encoding="utf-8", errors="replace") as file:
+            text = file.read(100).strip()
+    except FileNotFoundError:
+        return _make(root, mark) if create else Store(root, readonly="it was not made yet")
+    except OSError as error:
+        return Store(root, readonly=f"its VERSION can't be read ({error.strerror})")
+    name, _, version = text.partition(" ")
+    if name != MARK or not version.split(".")[0].isdigit():
+        return Store(root, readonly=f"its VERSION is {text!r:.60}, not '{MARK} {MAJOR}'")
+    if int(version.split(".")[0]) != MAJOR:
+        return Store(root, readonly=f"it is of version {version}, this cas writes {MAJOR}")
+    if not os.access(root, os.W_OK) or not os.access(os.path.join(root, "objects"), os.W_OK):
+        return Store(root, readonly="permission denied")
+    return Store(root, readonly=None)
+
+
+def _make(root: str, mark: str) -> Store:
+    try:
+        if os.path.lexists(root) and not os.path.isdir(root):
+            raise StoreError(f"the store {root}: expected a directory, found a file", hint=_OTHER)
+        if os.path.isdir(root):
+            found = [name for name in _names(root) if not is_temporary(name)]
+            if found and not os.path.exists(mark):
+                raise StoreError(
+                    f"the store {root} is neither empty nor a store: found {found[0]!r}",
+                    hint=_OTHER,
+                )
+        else:
+            make_dirs(root, mode=0o755)
+        replace(mark, f"{MARK} {MAJOR}\n".encode(), mode=0o644 & ~umask())
+        store = Store(root, readonly=None)
+        for room in _ROOMS:
+            store.make_dir(store.place(room))
+    except OSError as error:
+        raise StoreError(
+            f"the store {root} can't be made: {error.strerror} ({error.filename})", hint=_OTHER
+        ) from None
+    return store
+
+
+_OTHER = "CAS_STORE=DIR names another store"
+
+
+def _names(path: str) -> list[str]:
+    try:
+        return sorted(os.listdir(path))
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,216 @@
+"""Roots: what each project, and each call under way, needs of the store.
+
+A call announces its trees in a file of its own before it looks for them; ``root.json``
+names what the project needs when the call has ended, and then the call's file goes. So gc
+reads the calls' files first: what it misses there stands in ``root.json`` already.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from cas.digest import Digest, hash_bytes, is_digest
+from cas.errors import StoreError
+from cas.files import discard, fsync_dir, hold, host, replace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from cas.store.layout import Store
+
+__all__ = ["Call", "Root", "announce", "read_root", "root_ids", "settle", "shared_gc_mutex"]
+
+GENERATIONS = 3
+SEEN_NOTED = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Root:
+    """What one project needs, as its last call left it."""
+
+    machine: str
+    path: str
+    lock: str | None
+    """SHA-256 of assets.lock then"""
+    trees: tuple[Digest, ...]
+    experiments: tuple[Digest, ...] = ()
+    """Trees and objects that the project's experiments name."""
+    generations: tuple[tuple[str, tuple[Digest, ...]], ...] = ()
+    """Earlier sets of trees with the time they ended, newest first, three at most."""
+    last_seen: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The announcement of one call."""
+
+    root: str
+    """Id of the project's root."""
+    path: str
+
+
+@contextmanager
+def shared_gc_mutex(store: Store) -> Iterator[None]:
+    """Hold the gc mutex with others: no gc marks or sweeps meanwhile."""
+    store.make_dir(store.place("mutex"))
+    with hold(store.place("mutex", "gc"), shared=True):
+        yield
+
+
+def announce(
+    store: Store, root: str, *, path: str, trees: Iterable[Digest], call: Call | None = None
+) -> Call:
+    """Name the trees that a call is about to use, durably; call it under the gc mutex.
+
+    Given an earlier announcement of the same call, its file is replaced.
+    """
+    directory = _directory(store, root)
+    name = f"{host()}-{os.getpid()}-{os.urandom(6).hex()}.json"
+    place = call.path if call else os.path.join(directory, name)
+    table = {"version": 1, "machine": host(), "path": path, "trees": sorted(set(trees))}
+    replace(place, _sealed(table), mode=0o644)
+    return Call(root, place)
+
+
+def settle(
+    store: Store,
+    root: str,
+    *,
+    path: str,
+    lock: str | None,
+    trees: Iterable[Digest],
+    experiments: Iterable[Digest] = (),
+    call: Call | None = None,
+) -> None:
+    """Write what the project needs now, read it back, then let the call's file go.
+
+    Nothing is written when it says so already and was seen within a day.
+    """
+    directory = _directory(store, root)
+    place = os.path.join(directory, "root.json")
+    wanted, held = tuple(sorted(set(trees))), tuple(sorted(set(experiments)))
+    try:
+        old = read_root(store, root)
+    except StoreError:
+        old = None  # damaged: this call knows what the project needs, and writes it again
+    now = datetime.now(UTC)
+    same = old is not None and (old.machine, old.path, old.lock, old.trees, old.experiments) == (
+        host(), path, lock, wanted, held,
+    )  # fmt: skip
+    if old is None or not same or now - old.last_seen >= SEEN_NOTED:
+        generations = old.generations if old else ()
+        if old and old.trees != wanted:
+            ended = (now.isoformat(timespec="seconds"), old.trees)
+            others = tuple(g for g in generations if g[1] not in (wanted, old.trees))
+            generations = (ended, *others)[:GENERATIONS]
+        table = {
+            "version": 1,
+            "machine": host(),
+            "path": path,
+            "lock": lock,
+            "trees": list(wanted),
+            "experiments": list(held),
+            "generations": [{"ended": at, "trees": list(t)} for at, t in generations],
+            "last_seen": now.isoformat(timespec="seconds"),
+        }
+        replace(place, _sealed(table), mode=0o644)
+        back = read_root(store, root)
+        if back is None or back.trees != wanted:
+            raise StoreError(f"root {place}: it does not read back as it was written")
+    if call:
+        end(call)
+
+
+def end(call: Call) -> None:
+    """Take an announcement back: root.json names what it named, or the call failed."""
+    discard(call.path)
+
+
+def root_ids(store: Store) -> list[str]:
+    """Return the ids of all roots."""
+    try:
+        return sorted(name for name in os.listdir(store.place("roots")) if is_root_id(name))
+    except FileNotFoundError:
+        return []
+
+
+def is_root_id(text: str) -> bool:
+    """Say whether *text* can be a root's id: 32 lower-case hexadecimal digits."""
+    return len(text) == 32 and not text.strip("0123456789abcdef")
+
+
+def read_root(store: Store, root: str) -> Root | None:
+    """Return what root.json says, or None if it is absent.
+
+    Raises StoreError if it is damaged: then nobody may believe what it names.
+    """
+    place = store.place("roots", f"{root}/root.json")
+    table = read_sealed(place)
+    if table is None:
+        return None
+    try:
+        return Root(
+            machine=str(table["machine"]),
+            path=str(table["path"]),
+            lock=table["lock"],
+            trees=digests(table["trees"]),
+            experiments=digests(table["experiments"]),
+            generations=tuple((str(g["ended"]), digests(g["trees"])) for g in table["generations"]),
+            last_seen=datetime.fromisoformat(table["last_seen"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"root {place}: it is not as cas writes it ({error})") from None
+
+
+def read_sealed(place: str) -> dict[str, Any] | None:
+    """Return the table in a file that ends in its own sum; None if there is no file.
+
+    Raises StoreError if it is damaged.
+    """
+    try:
+        with open(place, "rb") as file:
+            data = file.read()
+        table = json.loads(data)
+        claimed = table.pop("sha256")
+        if claimed != _sum(table):
+            raise ValueError("its sum differs")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, AttributeError, RecursionError) as error:
+        raise StoreError(
+            f"root {place}: it can't be read ({error})",
+            hint="cas pull in its project writes it again; nothing is deleted while it is so",
+        ) from None
+    if not isinstance(table, dict):
+        raise StoreError(f"root {place}: expected a table")
+    return table
+
+
+def digests(values: object) -> tuple[Digest, ...]:
+    """Return a list of digests, checked; raise ValueError."""
+    if not isinstance(values, list) or not all(is_digest(value) for value in values):
+        message = "expected a list of digests"
+        raise ValueError(message)
+    return tuple(values)
+
+
+def _directory(store: Store, root: str) -> str:
+    directory = store.place("roots", root)
+    if not os.path.isdir(directory):
+        store.make_dir(store.place("roots"))
+        store.make_dir(directory)
+        fsync_dir(store.place("roots"))
+    return directory
+
+
+def _sealed(table: dict[str, Any]) -> bytes:
+    return json.dumps({**table, "sha256": _sum(table)}, indent=1).encode() + b"\n"
+
+
+def _sum(table: dict[str, Any]) -> str:
+    return hash_bytes(json.dumps(table, sort_keys=True, separators=(",", ":")).encode())
