@@ -1,0 +1,293 @@
+"""The recipe ``bpe``: a byte-level BPE tokenizer trained on the text of a dataset.
+
+=========================  ==============================================================
+``tokenizer.json``         for ``tokenizers``: vocabulary, merges, special tokens
+``tokenizer_config.json``  for transformers: which class, which token has which role
+``special_tokens_map.json``  the roles alone
+=========================  ==============================================================
+
+GPT-2's pre-tokenizer without a prefix space, no normalizer, the whole byte alphabet, so no
+text is unencodable. Special tokens come first in the vocabulary and count in its size. What
+trains is the text between special tokens and separators: neither is ever learnt as words.
+The files depend on the text and the parameters only: not on the order of files and
+documents, threads, the library's version, times or paths.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import MISSING, dataclass, fields
+from typing import TYPE_CHECKING, ClassVar
+
+from cas.digest import hash_bytes, parse_digest
+from cas.errors import RecipeError
+from cas.recipes.layout import BYTES, roles, write_tokenizer
+from cas.recipes.selection import select
+from cas.recipes.semantic import canonical, semantic_hash
+from cas.recipes.text import SEPARATOR, passages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+    from typing import Self
+
+    from cas.digest import Digest
+
+__all__ = ["BpeRecipe", "Built"]
+
+_LARGEST = 1_000_000
+_SPLITS = ("train", "all")
+_BATCH = 1 << 20  # characters handed to the trainer at once
+_COUNTABLE = 40_000_000_000  # bytes; the trainer counts pairs in 31 bits, and drops what overflows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """What a build made, beside the files."""
+
+    semantic: Digest
+    """Hash of all that decides ids."""
+    made_with: str
+    """The library and its version: provenance, not identity."""
+    vocab_size: int
+    """Tokens, at most those asked for."""
+    warnings: tuple[str, ...]
+    """What a person should be told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BpeRecipe:
+    """A byte-level BPE tokenizer, every parameter settled."""
+
+    name: ClassVar[str] = "bpe"
+    version: ClassVar[int] = 1
+    """Raised by every change that makes other bytes of the same text."""
+
+    vocab_size: int
+    """Tokens, the 256 bytes and the special tokens among them."""
+    min_frequency: int = 2
+    """A pair that occurs less often is not merged."""
+    special: tuple[str, ...] = (SEPARATOR, "<|pad|>")
+    split: str = "train"
+    """``train`` or ``all``"""
+    files: tuple[str, ...] = ()
+    """Patterns; none: the rule for text files."""
+    column: str | None = None
+
+    @classmethod
+    def parse(cls, options: Mapping[str, object]) -> Self:
+        """Return the recipe of a request's *options*; raise RecipeError with the place."""
+        known = {item.name: item for item in fields(cls)}
+        for key in options:
+            if key not in known:
+                raise _unknown(key, known)
+        for key, item in known.items():
+            if key not in options and item.default is MISSING:
+                raise _error(key, "expected a whole number, found nothing", "--vocab-size 4096")
+        read: dict[str, object] = dict(options)
+        for key in ("special", "files"):
+            if key in read:
+                read[key] = _strings(key, read[key])
+        recipe = cls(**read)  # type: ignore[arg-type]
+        recipe._check()
+        return recipe
+
+    def _check(self) -> None:
+        _check_special(self.special)
+        least = len(BYTES) + len(self.special)
+        _check_number("vocab_size", self.vocab_size, least, _LARGEST)
+        _check_number("min_frequency", self.min_frequency, 1, 2**31 - 1)
+        if self.split not in _SPLITS:
+            expected = " or ".join(map(repr, _SPLITS))
+            raise _error("split", f"expected {expected}, found {self.split!r}", "--split all")
+        if self.column is not None and not _is_text(self.column):
+            what = f"expected the name of a column, found {self.column!r}"
+            raise _error("column", what, "--column text")
+
+    def select(self, listing: Iterable[str]) -> list[str]:
+        """Return the files of an input that are read, sorted; *listing* has its paths."""
+        return select(listing, split=self.split, patterns=self.files)
+
+    def id(self, read: Mapping[str, str]) -> str:
+        """Return the recipe's id, ``r1:`` and 64 digits; *read* is path → SHA-256.
+
+        The hash is of canonical JSON of the recipe, its version, every parameter with its
+        default, and under ``files`` what the patterns chose: sorted ``[path, sha256]``.
+        """
+        chosen = sorted([path, parse_digest(digest)] for path, digest in read.items())
+        parameters = {item.name: getattr(self, item.name) for item in fields(self)}
+        meaning = {**parameters, "recipe": self.name, "version": self.version, "files": chosen}
+        return f"r1:{hash_bytes(canonical(meaning))}"
+
+    def build(
+        self,
+        tree: Path,
+        files: Sequence[str],
+        out: Path,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Built:
+        """Train on *files* of the directory *tree*, and write into the directory *out*.
+
+        *progress* gets bytes read and bytes in all. Nothing is written unless it succeeds.
+
+        Raises:
+            RecipeError: a file can't be read as text, or there is no text.
+        """
+        import tokenizers
+        from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+        reading = _Reading(tree, files, progress)
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        trainer = trainers.BpeTrainer(
+            vocab_size=self.vocab_size,
+            min_frequency=self.min_frequency,
+            special_tokens=list(self.special),
+            initial_alphabet=list(BYTES),
+            show_progress=False,
+        )
+        batches = _batches(_between_specials(reading.passages(self.column), self.special))
+        tokenizer.train_from_iterator(batches, trainer=trainer)
+        if not reading.found:
+            message = f"expected documents, found none in {len(files)} files"
+            raise RecipeError(message, hint="--files PATTERN, or --column NAME")
+        written = write_tokenizer(out, tokenizer.to_str(), self.special)
+        size = tokenizer.get_vocab_size()
+        return Built(
+            semantic=semantic_hash(written),
+            made_with=f"tokenizers {tokenizers.__version__}",
+            vocab_size=size,
+            warnings=tuple(self._warnings(size, reading.total)),
+        )
+
+    def _warnings(self, size: int, read: int) -> Iterator[str]:
+        if size < self.vocab_size:
+            yield (
+                f"the text fills {size} of the {self.vocab_size} tokens asked for:"
+                f" no more pairs occur {self.min_frequency} times"
+            )
+        if "eos_token" not in roles(self.special):
+            yield "no special token is named as the end of a document, such as '<|endoftext|>'"
+        if read > _COUNTABLE:
+            yield f"{read} bytes of text: a pair that occurs more than 2^31 times is not merged"
+
+
+# The text --------------------------------------------------------------------------------
+
+
+class _Reading:
+    """The text of some files of a tree, and how far it was read."""
+
+    def __init__(
+        self, tree: Path, files: Sequence[str], progress: Callable[[int, int], None] | None
+    ) -> None:
+        self.tree = tree
+        self.files = sorted(files)
+        self.progress = progress
+        self.found = False
+        self.total = sum(self._size(name) for name in self.files)
+
+    def passages(self, column: str | None) -> Iterator[str]:
+        before = 0
+        for name in self.files:
+            self._report(before)
+
+            def moved(position: int, before: int = before) -> None:
+                self._report(before + position)
+
+            for passage in passages(self.tree / name, column, name=name, moved=moved):
+                self.found = True
+                yield passage
+            before += self._size(name)
+        self._report(before)
+
+    def _size(self, name: str) -> int:
+        try:
+            return (self.tree / name).stat().st_size
+        except OSError as error:
+            message = f"{name!r}: can't be read: {error.strerror}"
+            raise RecipeError(message, hint="cas verify") from error
+
+    def _report(self, done: int) -> None:
+        if self.progress is not None:
+            self.progress(done, self.total)
+
+
+def _between_specials(texts: Iterable[str], special: Sequence[str]) -> Iterator[str]:
+    """Yield what the model sees: encoding takes special tokens out before all else."""
+    words = sorted({SEPARATOR, *special}, key=len, reverse=True)  # the longest wins
+    pattern = re.compile("|".join(map(re.escape, words)))
+    for text in texts:
+        yield from filter(None, pattern.split(text))
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        batch.append(text)
+        size += len(text)
+        if size >= _BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+# The request -----------------------------------------------------------------------------
+
+
+def _error(place: str, what: str, hint: str) -> RecipeError:
+    return RecipeError(f"bpe: {place}: {what}", hint=hint)
+
+
+def _unknown(key: str, known: Iterable[str]) -> RecipeError:
+    near = difflib.get_close_matches(key.replace("-", "_"), known, n=2)
+    if near:
+        message = f"bpe: unknown key {key!r}, near {' and '.join(map(repr, near))}"
+        return RecipeError(message, hint=f"--{near[0].replace('_', '-')}")
+    expected = ", ".join(map(repr, known))
+    return RecipeError(f"bpe: unknown key {key!r}, expected one of {expected}")
+
+
+def _strings(place: str, value: object) -> tuple[str, ...]:
+    flag = "--special '<|endoftext|>'" if place == "special" else "--files PATTERN"
+    if not isinstance(value, list | tuple):
+        what = f"expected a list of strings, found {value!r:.60}"
+        raise _error(place, what, flag)
+    for index, item in enumerate(value):
+        if not _is_text(item):
+            what = f"expected a string that is not empty, found {item!r:.60}"
+            raise _error(f"{place}[{index}]", what, flag)
+    return tuple(value)
+
+
+def _is_text(value: object) -> bool:
+    """Say whether *value* is a string that has characters, all of which UTF-8 can write."""
+    surrogate = any("\ud800" <= c <= "\udfff" for c in value) if isinstance(value, str) else True
+    return bool(value) and not surrogate
+
+
+def _check_number(place: str, value: object, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        expected = f"expected a whole number from {least} to {most}"
+        if place == "vocab_size":
+            expected += f" ({len(BYTES)} bytes and {least - len(BYTES)} special tokens)"
+        flag = f"--{place.replace('_', '-')}"
+        raise _error(place, f"{expected}, found {value!r:.60}", f"{flag} {max(least, 2)}")
+
+
+def _check_special(special: Sequence[str]) -> None:
+    hint = "--special '<|endoftext|>'"
+    for index, token in enumerate(special):
+        place = f"special[{index}]"
+        if token in special[:index]:
+            raise _error(place, f"expected each token once, found {token!r} again", hint)
+        if any(c.isspace() or not c.isprintable() for c in token):
+            what = f"expected no white space or control characters, found {token!r}"
+            raise _error(place, what, hint)
+        # In the vocabulary such a string is also the name of some bytes: one id for both.
+        if BYTES.issuperset(token) and (len(token) == 1 or not token.isascii()):
+            what = f"expected a string that is no token of the bytes, found {token!r}"
+            raise _error(place, what, hint)
