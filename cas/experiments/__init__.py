@@ -1,0 +1,45 @@
+"""Experiments: results in Parquet that name the assets they used, and SQL over them.
+
+One record is one immutable file, ``<name>.<experiment_id>.parquet``: files survive rsync, git
+and the death of any server. Its rows are the results; beside them stand the columns of
+``record.STANDARD``, and the footer repeats under the key ``cas``, as JSON, all that is not a
+row, so a record without rows keeps it. This room knows Parquet, DuckDB and git; it knows no
+store, no project and no lockfile: paths, mappings and callables come down to it.
+
+plain     values as JSON has them
+arrays    values as Arrow has them, without pandas
+columns   the few types that a column has, and what becomes of a mixed one
+frame     what people hand in → columns
+record    the format of a record; its only writer
+capture   git, packages, host, command
+mask      takes secrets out of text
+scan      directory → three Arrow tables; a faster index goes here
+views     those tables as SQL sees them
+query     one SELECT on a locked connection
+board     the best of each experiment; the list
+"""
+
+from __future__ import annotations
+
+from .board import best, direction_of, list_records
+from .capture import GitState, capture
+from .query import connect, query
+from .record import RESERVED, Run, Use, check_experiment_name, save
+from .scan import References, references
+
+__all__ = [
+    "RESERVED",
+    "GitState",
+    "References",
+    "Run",
+    "Use",
+    "best",
+    "capture",
+    "check_experiment_name",
+    "connect",
+    "direction_of",
+    "list_records",
+    "query",
+    "references",
+    "save",
+]
