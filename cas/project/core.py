@@ -1,0 +1,420 @@
+"""One project: its root, its lock and requests, its store, and ``path()``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from cas import warm
+from cas.errors import CasError, Edited, LockfileError, NoProject, NotPulled, StoreError
+from cas.names import find, kind_of, view_of
+from cas.project.uses import Used, Uses
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cas.lockfile import Asset, Lockfile
+    from cas.project.requests import Settings
+    from cas.store import Store
+
+__all__ = ["Project", "current", "forget_current", "init", "open_user_store", "store_root"]
+
+LOCK = "assets.lock"
+REQUESTS = "pyproject.toml"
+EXPERIMENTS = "assets/outputs/experiments"
+
+
+class Project:
+    """One directory with an assets.lock, and the store that it shares with others."""
+
+    def __init__(self, root: str) -> None:
+        self.root = os.path.realpath(root)
+        self.uses = Uses()
+        self._store: Store | None = None
+        self._warm: tuple[tuple[int, ...], warm.Warm] | None = None
+
+    @classmethod
+    def find(cls, start: str | None = None) -> Project:
+        """Return the project that *start* (default: the working directory) is in.
+
+        ``CAS_PROJECT`` names one; else the nearest directory from *start* up that has an
+        assets.lock, then from the main script up. Raises NoProject.
+        """
+        named = os.environ.get("CAS_PROJECT") if start is None else None
+        if named:
+            if not os.path.lexists(os.path.join(named, LOCK)):
+                raise NoProject(f"no {LOCK} in {named!r}, which CAS_PROJECT names", hint="cas init")
+            return cls(named)
+        starts = [start or os.getcwd()]
+        script = getattr(sys.modules.get("__main__"), "__file__", None)
+        if start is None and script:
+            starts.append(os.path.dirname(os.path.abspath(script)))
+        for place in starts:
+            directory = os.path.realpath(place)
+            while True:
+                if os.path.lexists(os.path.join(directory, LOCK)):
+                    return cls(directory)
+                parent = os.path.dirname(directory)
+                if parent == directory:
+                    break
+                directory = parent
+        raise NoProject(f"no {LOCK} in {starts[0]!r} or above", hint="cas init")
+
+    # Files
+
+    @property
+    def lock_path(self) -> str:
+        """Where assets.lock is."""
+        return os.path.join(self.root, LOCK)
+
+    @property
+    def experiments(self) -> str:
+        """Where the records of experiments are."""
+        return os.path.join(self.root, EXPERIMENTS)
+
+    def lock_bytes(self) -> bytes:
+        """Return the bytes of assets.lock; raise LockfileError if it can't be read."""
+        try:
+            with open(self.lock_path, "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise LockfileError(f"{self.lock_path}: {error.strerror}") from None
+
+    def requests_bytes(self) -> bytes | None:
+        """Return the bytes of pyproject.toml, or None if there is none."""
+        try:
+            with open(os.path.join(self.root, REQUESTS), "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise CasError(f"{self.root}/{REQUESTS}: {error.strerror}") from None
+
+    def read_lock(self) -> Lockfile:
+        """Read assets.lock; raise LockfileError."""
+        from cas import lockfile
+
+        return lockfile.parse(self.lock_bytes())
+
+    def read_settings(self) -> Settings:
+        """Read ``[tool.cas]`` of pyproject.toml; raise RequestError."""
+        from cas.project.requests import parse_settings
+
+        return parse_settings(self.requests_bytes())
+
+    # The store
+
+    @property
+    def store(self) -> Store:
+        """The store, opened (and made, if it is absent) at the first need."""
+        if self._store is None:
+            from cas.store import open_store
+
+            self._store = open_store(store_root())
+        return self._store
+
+    def root_id(self, *, draw: bool) -> str | None:
+        """Return the id under which the store knows this place; *draw* one if there is none.
+
+        A moved or copied project draws a new one: the id lies with the path it was made for.
+        """
+        from cas.project.holds import root_id_of
+
+        found = root_id_of(self.root)
+        if found or not draw:
+            return found
+        from cas.files import make_dirs, replace
+        from cas.project.views import make_parents
+
+        make_parents(self.root, "assets/.cas/root")
+        make_dirs(os.path.join(self.root, "assets/.cas"))
+        drawn = os.urandom(16).hex()
+        replace(os.path.join(self.root, "assets/.cas/root"), f"{drawn}\n{self.root}\n".encode())
+        return drawn
+
+    def mutex(self) -> str:
+        """Return the file whose lock two writers of this project's files take in turn."""
+        from cas.project.views import make_parents
+
+        make_parents(self.root, "assets/.cas/mutex")
+        return os.path.join(self.root, "assets/.cas/mutex")
+
+    # Views and trees
+
+    def edited(self) -> set[str]:
+        """Return the names of the assets whose views are writable copies (``cas edit``)."""
+        try:
+            with open(os.path.join(self.root, "assets/.cas/edited"), encoding="utf-8") as file:
+                return set(file.read().split("\n")) - {""}
+        except (OSError, UnicodeDecodeError):
+            return set()
+
+    def set_edited(self, names: set[str]) -> None:
+        """Write down which assets' views are writable copies."""
+        from cas.files import replace
+
+        self.mutex()
+        text = "".join(f"{name}\n" for name in sorted(names))
+        replace(os.path.join(self.root, "assets/.cas/edited"), text.encode())
+
+    def tree_of(self, asset: Asset) -> tuple[str, dict[str, int]] | None:
+        """Return (path, mtimes of directories) of the tree that an asset has here, or None.
+
+        A view that resolves to the locked tree is right whichever readable store it lies in.
+        """
+        from cas.project.views import look
+        from cas.store import open_store, standing
+
+        view = look(self.root, view_of(asset.name))
+        stores = [self.store]
+        if view.state == "link" and view.tree == asset.tree and view.store != self.store.root:
+            try:
+                stores.insert(0, open_store(view.store, create=False))
+            except StoreError:
+                pass
+        for store in stores:
+            sidecar, _ = standing(store, asset.tree)
+            if sidecar:
+                return store.tree(asset.tree), dict(sidecar.directories)
+        return None
+
+    def target_of(self, asset: Asset, tree: str) -> str:
+        """Return what the view's link says: the tree, or the file of a single-file asset."""
+        return os.path.join(tree, asset.file) if asset.file else tree
+
+    def keep_warm(self, lock_bytes: bytes, requests_bytes: bytes | None, lock: Lockfile) -> None:
+        """Keep the parsed lock for the next command, if all of it is in place."""
+        rows = []
+        for asset in lock:
+            found = self.tree_of(asset)
+            if found is None:
+                return
+            tree, mtimes = found
+            rows.append(
+                warm.WarmAsset(
+                    asset.name,
+                    asset.tree,
+                    asset.commit or "",
+                    asset.repo or "",
+                    view_of(asset.name),
+                    self.target_of(asset, tree),
+                    [(os.path.join(tree, d) if d else tree, at) for d, at in mtimes.items()],
+                )
+            )
+        warm.save(self.root, lock_bytes, requests_bytes, rows)
+
+    def path(self, word: str, *, role: str = "input") -> str:
+        """Return the tree of a pulled asset (a single-file asset: its file), and note the use.
+
+        The path lies in the store, not under ``assets/``: a later pull does not change the
+        bytes under a process that runs.
+
+        Raises:
+            UnknownAsset: *word* fits no asset, or more than one.
+            Edited: its view is a writable copy.
+            NotPulled: it is locked and not here, or damage was found in it.
+        """
+        kept = self._load_warm()
+        if kept:
+            name = find(word, {a.name: a.repo or None for a in kept.assets.values()})
+            row = kept.assets[name]
+            if warm.in_place(self.root, row):
+                self.uses.note(Used(name, f"t1:{row.tree}", row.commit or None, role))
+                if time.time() - kept.stamp > 86400:
+                    self._note_use(row.target)
+                return row.target
+        asset = self.read_lock().find(word)
+        self._check_unedited(asset)
+        found = self.tree_of(asset)
+        if found is None:
+            from cas.store import standing
+
+            _, reason = standing(self.store, asset.tree)
+            repair = "damage" in reason or "missing" in reason
+            raise NotPulled(
+                f"{asset.name!r} is locked but can't be used: {reason}",
+                hint=f"cas verify {asset.name} --repair" if repair else f"cas pull {asset.name}",
+            )
+        self.uses.note(Used(asset.name, asset.tree_id, asset.commit, role))
+        target = self.target_of(asset, found[0])
+        self._note_use(target)
+        return target
+
+    def _check_unedited(self, asset: Asset) -> None:
+        if asset.name in self.edited() and not os.path.islink(
+            os.path.join(self.root, view_of(asset.name))
+        ):
+            view = view_of(asset.name)
+            raise Edited(
+                f"{asset.name!r} is being edited: {view} is a writable copy",
+                hint=f"cas add {view} --name {asset.name} takes it in; "
+                f"cas pull --force {asset.name} goes back",
+            )
+
+    def _note_use(self, target: str) -> None:
+        split = warm.tree_of_link(target)
+        if split and split[0] == self.store.root:
+            from cas.digest import Digest
+            from cas.store import note_use
+
+            note_use(self.store, Digest(split[1]), time.time())
+
+    def _load_warm(self) -> warm.Warm | None:
+        """Return the warm lock; within a process the files' stat says whether it still is."""
+        key: list[int] = []
+        for name in (LOCK, REQUESTS):
+            try:
+                status = os.stat(f"{self.root}/{name}")
+                key += (status.st_ino, status.st_size, status.st_mtime_ns)
+            except OSError:
+                key.append(0)
+        if self._warm and self._warm[0] == tuple(key):
+            return self._warm[1]
+        kept = warm.load(self.root)
+        self._warm = (tuple(key), kept) if kept else None
+        return kept
+
+    def assets_for_sql(self) -> Iterator[dict[str, object]]:
+        """Yield one row an asset of the lock, for the view ``assets`` of a query."""
+        from cas.store import standing
+
+        for asset in self.read_lock():
+            yield {
+                "name": asset.name,
+                "kind": kind_of(asset.name),
+                "repository": asset.repo,
+                "commit": asset.commit,
+                "tree": asset.tree_id,
+                "files": asset.files,
+                "size": asset.size,
+                "locked": True,
+                "present": standing(self.store, asset.tree)[0] is not None,
+            }
+
+
+def store_root() -> str:
+    """Return where the store is: CAS_STORE, the user's configuration, the user's data."""
+    if configured := os.environ.get("CAS_STORE"):
+        return os.path.abspath(os.path.expanduser(configured))
+    import platformdirs
+
+    place = os.path.join(platformdirs.user_config_dir("cas"), "config.toml")
+    try:
+        with open(place, "rb") as file:
+            import tomllib
+
+            named = tomllib.load(file).get("store")
+    except FileNotFoundError:
+        named = None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{place}: {error}") from None
+    if named is not None:
+        if not isinstance(named, str) or not named:
+            raise StoreError(f"{place}: store: expected a path, found {named!r}")
+        return os.path.abspath(os.path.expanduser(named))
+    return os.path.join(platformdirs.user_data_dir("cas"), "store")
+
+
+def open_user_store() -> Store:
+    """Return the store that a command outside any project acts on."""
+    from cas.store import open_store
+
+    return open_store(store_root())
+
+
+_current: Project | None = None
+
+
+def current() -> Project:
+    """Return the project that this process acts on, found once; raise NoProject."""
+    global _current
+    if _current is None:
+        _current = Project.find()
+    return _current
+
+
+def forget_current() -> None:
+    """Find the project again at the next call (after ``chdir``, in notebooks and tests)."""
+    global _current
+    _current = None
+
+
+IGNORE = """\
+# cas: assets are in the shared store; assets.lock says which
+assets/**
+!assets/**/
+!assets/**/*.md
+# to keep records of experiments in git:
+# !assets/outputs/experiments/**
+"""
+
+STUBS = {
+    "assets/README.md": """\
+# assets
+
+Views of the assets that `assets.lock` pins: symlinks into the shared store, made by `cas pull`.
+Nothing here but these README files belongs to git.
+
+    cas pull      # make the views
+    cas list      # what is pinned
+    cas status    # how it stands
+""",
+    "assets/datasets/README.md": """\
+# datasets
+
+Datasets by their Hub name; `tokens/` holds token shards. `cas add ORG/NAME` adds one.
+""",
+    "assets/models/README.md": """\
+# models
+
+Models and checkpoints; `tokenizers/` holds tokenizers. `cas add gpt2`, `cas add runs/exp_001.pt`.
+""",
+    "assets/outputs/README.md": """\
+# outputs
+
+`experiments/` holds one Parquet file a record, made by `cas.save_experiment`. `cas experiments`
+lists them, `cas query` asks them anything.
+""",
+}
+
+
+def init(directory: str) -> Project:
+    """Make *directory* a project, or complete one; what is there already stays.
+
+    A ``[tool.cas]`` table in pyproject.toml, assets.lock, ``assets/`` with its README stubs,
+    and the rules that keep git from it.
+    """
+    from cas.files import make_dirs, replace, write_new
+    from cas.lockfile import Lockfile
+    from cas.project.requests import edit
+    from cas.project.views import make_parents
+
+    root = os.path.realpath(directory)
+    make_dirs(root)
+    project = Project(root)
+    before = project.requests_bytes()
+    after = edit(before, {})
+    for view, text in STUBS.items():
+        make_parents(root, view)
+        try:
+            write_new(os.path.join(root, view), text.encode())
+        except FileExistsError:
+            pass
+    ignore = os.path.join(root, ".gitignore")
+    try:
+        with open(ignore, encoding="utf-8") as file:
+            rules = file.read()
+    except FileNotFoundError:
+        rules = ""
+    if "assets/**" not in rules.splitlines():
+        gap = "" if not rules else "\n" if rules.endswith("\n") else "\n\n"
+        replace(ignore, (rules + gap + IGNORE).encode())
+    if after != before:
+        replace(os.path.join(root, REQUESTS), after)
+    try:
+        write_new(project.lock_path, Lockfile().text().encode())
+    except FileExistsError:
+        project.read_lock()
+    return project

@@ -1,0 +1,92 @@
+"""What gc must keep for a project.
+
+That is what its lockfiles name, on its branches too, and what its experiments name. Trees are
+looked for as text, so that a lock of another version, or one with conflict markers, still
+holds all that it names.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from cas.digest import Digest
+from cas.errors import StoreError
+
+__all__ = ["holds", "root_id_of"]
+
+_TREE = re.compile(rb"t1:([0-9a-f]{64})(?![0-9a-f])")
+GIT_SECONDS = 20
+
+
+def holds(root: str, *, experiments: bool = True) -> tuple[set[Digest], set[Digest]] | None:
+    """Return (trees that the project's lockfiles name now, what its experiments name).
+
+    None if there is no project at *root* any more. Raises CasError where it can't tell.
+    """
+    try:
+        with open(os.path.join(root, "assets.lock"), "rb") as file:
+            locks = [file.read()]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StoreError(f"{root}/assets.lock can't be read: {error.strerror}") from None
+    locks += _locks_of_branches(root)
+    trees = {_digest(found) for lock in locks for found in _TREE.findall(lock)}
+    if not experiments:
+        return trees, set()
+    from cas.experiments import references
+
+    named = references(Path(root, "assets/outputs/experiments"))
+    if named.unreadable:
+        raise StoreError(
+            f"{len(named.unreadable)} records of experiments can't be read, as "
+            f"{named.unreadable[0]!r}, so what they name is not known",
+            hint="remove them, or: cas gc --ignore-experiments",
+        )
+    objects = {Digest(tree.removeprefix("t1:")) for tree in named.trees} | {
+        *map(Digest, named.objects)
+    }
+    return trees, objects
+
+
+def root_id_of(root: str) -> str | None:
+    """Return the id of the project's root in the store, if one was drawn for this place."""
+    try:
+        with open(os.path.join(root, "assets/.cas/root"), encoding="utf-8") as file:
+            drawn, _, path = file.read(8192).rstrip("\n").partition("\n")
+    except (OSError, UnicodeDecodeError):
+        return None
+    if len(drawn) != 32 or drawn.strip("0123456789abcdef") or path != root:
+        return None
+    return drawn
+
+
+def _digest(found: bytes) -> Digest:
+    return Digest(found.decode())
+
+
+def _locks_of_branches(root: str) -> list[bytes]:
+    """Return every different assets.lock at the tips of git's branches; none without git."""
+    import subprocess
+
+    def git(*words: str, given: bytes = b"") -> bytes:
+        done = subprocess.run(
+            ["git", "-C", root, *words],
+            input=given,
+            capture_output=True,
+            timeout=GIT_SECONDS,
+            check=True,
+        )
+        return done.stdout
+
+    try:
+        inside = git("rev-parse", "--show-prefix").decode().strip()
+        refs = git("for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes").split()
+        wanted = b"".join(ref + b":" + inside.encode() + b"assets.lock\n" for ref in refs)
+        answers = git("cat-file", "--batch-check=%(objectname) %(objecttype)", given=wanted)
+        blobs = {line.split()[0] for line in answers.splitlines() if line.split()[1:2] == [b"blob"]}
+        return [git("cat-file", "blob", blob.decode()) for blob in sorted(blobs)]
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return []

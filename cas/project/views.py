@@ -1,0 +1,97 @@
+"""Views: what lies where the view of an asset goes.
+
+A view is a symlink whose target ends in ``/trees/ab/<62 hex>[/file]``, of any store. Anything
+else there is the user's own, and is left alone. The way to it is walked without following a
+link out of the project: a checkout is not trusted.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+from cas.errors import ViewBlocked
+from cas.files import fsync_dir
+from cas.warm import tree_of_link
+
+__all__ = ["View", "look", "make_parents"]
+
+State = Literal["absent", "link", "foreign link", "file", "directory"]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What lies at one place under ``assets/``."""
+
+    state: State
+    target: str = ""
+    """What a link says."""
+    store: str = ""
+    """The store that a link of ours leads to."""
+    tree: str = ""
+    """The digest of the tree that a link of ours leads to."""
+
+    @property
+    def replaceable(self) -> bool:
+        """Whether a pull may put its link here."""
+        return self.state in ("absent", "link")
+
+
+def look(root: str, view: str) -> View:
+    """Return what lies at *view* (relative to the project at *root*)."""
+    path = os.path.join(root, view)
+    if _way_out(root, view):
+        return View("foreign link", target=_way_out(root, view))
+    try:
+        target = os.readlink(path)
+    except FileNotFoundError:
+        return View("absent")
+    except NotADirectoryError:
+        return View("file")
+    except OSError:
+        return View("directory" if os.path.isdir(path) else "file")
+    split = tree_of_link(target)
+    if split is None:
+        return View("foreign link", target=target)
+    store, tree, _ = split
+    return View("link", target=target, store=store, tree=tree)
+
+
+def make_parents(root: str, view: str) -> list[str]:
+    """Make the directories above *view*, durably; return all of them, lowest first.
+
+    Raises ViewBlocked where a file or a link that leaves the project is in the way.
+    """
+    if outside := _way_out(root, view):
+        raise ViewBlocked(
+            f"{outside!r} is a link that leads out of the project, so no view is made below it",
+            hint=f"rm {outside}",
+        )
+    path = root
+    found = []
+    for part in view.split("/")[:-1]:
+        path = os.path.join(path, part)
+        try:
+            os.mkdir(path)
+            fsync_dir(os.path.dirname(path))
+        except FileExistsError:
+            if not os.path.isdir(path):
+                raise ViewBlocked(
+                    f"{os.path.relpath(path, root)!r} is a file, expected a directory",
+                    hint=f"mv {os.path.relpath(path, root)} elsewhere",
+                ) from None
+        found.append(path)
+    return found[::-1]
+
+
+def _way_out(root: str, view: str) -> str:
+    """Return the first link on the way to *view* that leaves the project, or ``""``."""
+    path = root
+    for part in view.split("/")[:-1]:
+        path = os.path.join(path, part)
+        if os.path.islink(path):
+            real = os.path.realpath(path)
+            if real != root and not real.startswith(root.rstrip("/") + "/"):
+                return os.path.relpath(path, root)
+    return ""
