@@ -33,6 +33,7 @@ __all__ = [
     "has_conflict",
     "parse",
     "sides",
+    "toml",
 ]
 
 VERSION = 1
@@ -128,7 +129,7 @@ class Lockfile:
     def text(self) -> str:
         """Return the canonical text."""
         lines = [FIRST_LINE, f"version = {VERSION}"]
-        lines += [f"{_key(key)} = {_value(value)}" for key, value in self.extra.items()]
+        lines += [f"{_key(key)} = {toml(value)}" for key, value in self.extra.items()]
         for asset in sorted(self, key=lambda a: a.name):
             lines += ["", "[[asset]]", *_block(asset)]
         return "\n".join(lines) + "\n"
@@ -344,14 +345,15 @@ def _block(asset: Asset) -> list[str]:
         ("size", asset.size),
         *asset.extra.items(),
     ]
-    return [f"{_key(key)} = {_value(value)}" for key, value in pairs if value is not None]
+    return [f"{_key(key)} = {toml(value)}" for key, value in pairs if value is not None]
 
 
 def _key(key: str) -> str:
     return key if _BARE.fullmatch(key) else _text(key)
 
 
-def _value(value: Any) -> str:
+def toml(value: Any) -> str:
+    """Return *value* as TOML on one line; tables are inline ones."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -360,9 +362,9 @@ def _value(value: Any) -> str:
         case int() | float():
             return repr(value)
         case list() | tuple():
-            return "[" + ", ".join(map(_value, value)) + "]"
+            return "[" + ", ".join(map(toml, value)) + "]"
         case dict():
-            inside = ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items())
+            inside = ", ".join(f"{_key(k)} = {toml(v)}" for k, v in value.items())
             return f"{{ {inside} }}" if inside else "{}"
         case datetime.datetime() | datetime.date() | datetime.time():
             return value.isoformat()

@@ -9,6 +9,7 @@ import tomllib
 from typing import TYPE_CHECKING, Any
 
 from cas.errors import CasError, RequestError
+from cas.lockfile import toml
 from cas.names import check_name, check_names, near
 from cas.request import Request, parse
 
@@ -71,11 +72,9 @@ def edit(data: bytes | None, changes: Mapping[str, Request | None]) -> bytes:
         if request is None:
             assets.pop(name, None)
             continue
-        row = tomlkit.inline_table()
-        row.update(request.table())
-        if name in assets and dict(assets[name]) == request.table():
+        if name in assets and assets[name].unwrap() == request.table():
             continue
-        assets[name] = row
+        assets[name] = tomlkit.parse(f"request = {toml(request.table())}\n")["request"]
     text = tomlkit.dumps(document).encode()
     parse_settings(text)  # what is written must read back
     return text

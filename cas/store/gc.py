@@ -12,7 +12,7 @@ import os
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cas.errors import CasError, StoreError, UsageError
 from cas.files import discard, hold, host, locks_hold, sweep, temporary_name, writer_is_dead
@@ -45,6 +45,15 @@ class Collected:
     bytes: int = 0
     only_copies: list[str] = field(default_factory=list)
     """Trees that stay because no other source is known to have them (``--local-too``)."""
+
+    def json(self) -> dict[str, Any]:
+        """Return it as ``cas gc --json`` says it."""
+        return {
+            "dry_run": self.dry_run,
+            "objects": self.objects,
+            "trees": self.trees,
+            "bytes": self.bytes,
+        }
 
 
 @dataclass(slots=True)

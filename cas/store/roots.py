@@ -85,19 +85,41 @@ def settle(
     lock: str | None,
     trees: Iterable[Digest],
     experiments: Iterable[Digest] = (),
-    call: Call | None = None,
+    keep_experiments: bool = False,
 ) -> None:
-    """Write what the project needs now, read it back, then let the call's file go.
+    """Write what the project needs now, and read it back.
 
-    Nothing is written when it says so already and was seen within a day.
+    *keep_experiments*: what the root says that experiments hold stays, and *experiments* are
+    added. Nothing is written when it says so already and was seen within a day. Two writers
+    of one root take turns, so that neither loses what the other added.
     """
     directory = _directory(store, root)
-    place = os.path.join(directory, "root.json")
-    wanted, held = tuple(sorted(set(trees))), tuple(sorted(set(experiments)))
+    store.make_dir(store.place("mutex"))
+    with hold(store.place("mutex", f"root-{root}")):
+        _settle(
+            store, root, os.path.join(directory, "root.json"), path=path, lock=lock, trees=trees,
+            experiments=experiments, keep_experiments=keep_experiments,
+        )  # fmt: skip
+
+
+def _settle(
+    store: Store,
+    root: str,
+    place: str,
+    *,
+    path: str,
+    lock: str | None,
+    trees: Iterable[Digest],
+    experiments: Iterable[Digest],
+    keep_experiments: bool,
+) -> None:
+    wanted = tuple(sorted(set(trees)))
     try:
         old = read_root(store, root)
     except StoreError:
         old = None  # damaged: this call knows what the project needs, and writes it again
+    kept = old.experiments if old and keep_experiments else ()
+    held = tuple(sorted({*experiments, *kept}))
     now = datetime.now(UTC)
     same = old is not None and (old.machine, old.path, old.lock, old.trees, old.experiments) == (
         host(), path, lock, wanted, held,
@@ -122,8 +144,6 @@ def settle(
         back = read_root(store, root)
         if back is None or back.trees != wanted:
             raise StoreError(f"root {place}: it does not read back as it was written")
-    if call:
-        end(call)
 
 
 def end(call: Call) -> None:

@@ -1,0 +1,66 @@
+"""The command ``cas``, also as ``python -m cas``.
+
+A pull that has nothing to do is answered here, before anything else is imported: it costs
+Python's start, one file of the user's cache, and a ``readlink`` and a ``stat`` an asset.
+"""
+
+import os
+import sys
+
+PLAIN = {"-q", "--quiet", "--json", "--frozen", "--offline"}
+DAY = 86400
+
+
+def main() -> int:
+    """Run one command and return its exit code."""
+    argv = sys.argv[1:]
+    if argv[:1] == ["pull"] and PLAIN.issuperset(argv[1:]) and "CAS_PROJECT" not in os.environ:
+        code = _nothing_to_pull(argv[1:])
+        if code is not None:
+            return code
+    from cas.cli import run
+
+    return run(argv)
+
+
+def _nothing_to_pull(options: list[str]) -> int | None:
+    """Answer a pull if every view and tree is as the last full pull left it, else None."""
+    from cas import warm
+
+    try:
+        root = os.getcwd()
+    except OSError:
+        return None
+    while not os.path.lexists(root + "/assets.lock"):
+        parent = os.path.dirname(root)
+        if parent == root:
+            return None
+        root = parent
+    kept = warm.load(root)
+    if kept is None or not 0 <= _now() - kept.stamp < DAY:
+        return None
+    for asset in kept.assets.values():
+        if not warm.in_place(root, asset):
+            return None
+    count = len(kept.assets)
+    try:
+        if "--json" in options:
+            print(
+                f'{{"assets": {count}, "downloaded_files": 0, "downloaded_bytes": 0, "linked": 0}}',
+                flush=True,
+            )
+        if not {"-q", "--quiet"} & set(options):
+            print(f"{count} assets in place", file=sys.stderr)
+    except OSError:
+        return None
+    return 0
+
+
+def _now() -> float:
+    import time
+
+    return time.time()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,110 @@
+"""The command line: each command parses, calls one function, and prints.
+
+Exit codes: 0 done · 1 failed · 2 usage · 3 offline and something is missing · 4 access denied
+or gated · 130 interrupted · 141 stdout was closed · 143 terminated.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+from cas.errors import CasError
+
+__all__ = ["run"]
+
+
+class _Terminated(BaseException):
+    """SIGTERM came: unwind, so that temporary files go."""
+
+
+def run(argv: list[str]) -> int:
+    """Run one command and return its exit code; never a traceback for a user's mistake."""
+    import signal
+
+    from cas.cli.terminal import Terminal
+
+    terminal = Terminal(quiet=False, colour="auto", json=False)
+    try:
+        signal.signal(signal.SIGTERM, _terminate)
+    except ValueError:
+        pass  # not the main thread: whoever runs us handles signals
+    try:
+        try:
+            code = _command(argv)
+        except SystemExit as ending:  # argparse after --help or --version
+            code = int(ending.code or 0)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _close_stdout()
+        return 141
+    except KeyboardInterrupt:
+        terminal.error("interrupted")
+        return 130
+    except _Terminated:
+        terminal.error("terminated")
+        return 143
+    except CasError as error:
+        terminal.error(str(error), error.hint)
+        code = error.exit_code
+        return code if _flush() else 1
+    except OSError as error:
+        where = error.filename or "stdout"
+        terminal.error(f"{where}: {error.strerror or error}", _remedy(error))
+        _close_stdout()
+        return 1
+    return code
+
+
+def _command(argv: list[str]) -> int:
+    from cas.cli import commands, parser
+    from cas.cli.terminal import Terminal
+
+    args = parser.build().parse_args(argv)
+    terminal = Terminal(quiet=bool(args.quiet), colour=args.color, json=bool(args.json))
+    try:
+        return commands.HANDLERS[args.command](args, terminal)
+    except (CasError, OSError, KeyboardInterrupt):
+        if args.verbose:
+            import traceback
+
+            traceback.print_exc()
+        raise
+    finally:
+        terminal.end()
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    raise _Terminated
+
+
+def _flush() -> bool:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _close_stdout()
+        return False
+    return True
+
+
+def _close_stdout() -> None:
+    """Let what could not be written go, so that the interpreter does not complain at its end."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, sys.stdout.fileno())
+    except (OSError, ValueError):
+        pass
+    os.close(null)
+
+
+def _remedy(error: OSError) -> str | None:
+    import errno
+
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "cas gc frees what nothing refers to; CAS_STORE=DIR names a store on another disk"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return "CAS_STORE=DIR names a store that you may write"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "ulimit -n 4096"
+    return None

@@ -1,0 +1,378 @@
+"""The words of the command line: commands, options, help with examples."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, NoReturn
+
+from cas.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["COMMANDS", "build"]
+
+OVERVIEW = """\
+A content-addressed asset cache with a lockfile: datasets, models and tokenizers are stored
+once by what they hold, assets.lock says exactly which bytes a project uses, and every
+experiment records the assets it used.
+
+  cas init                                begin a project
+  cas add roneneldan/TinyStories          request, pin and pull a dataset or model of the Hub
+  cas add runs/exp_001.pt                 take in a local file or directory by content
+  cas add tokenizers/tinystories_bpe_4096 train a tokenizer on what is locked
+  cas pull                                the lock → the store → views under assets/
+  cas status                              is everything as it is locked
+  cas query "SELECT …"                    ask the experiments, joined on asset hash
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that raises our own error."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError."""
+        raise UsageError(message, hint=f"{self.prog} --help")
+
+
+def _general(*, top: bool) -> Parser:
+    """Return the options that stand before or after the command."""
+
+    def default(value: str | None) -> str | None:
+        return value if top else argparse.SUPPRESS
+
+    general = Parser(add_help=False, allow_abbrev=False)
+    group = general.add_argument_group("general options")
+    group.add_argument("-q", "--quiet", action="store_true", default=default(None),
+                       help="say nothing on stderr but errors")  # fmt: skip
+    group.add_argument("-v", "--verbose", action="store_true", default=default(None),
+                       help="say more; show where an unforeseen error came from")  # fmt: skip
+    group.add_argument("--project", metavar="DIR", default=default(None),
+                       help="the project, instead of that of the working directory")  # fmt: skip
+    group.add_argument("--color", choices=("auto", "always", "never"), default=default("auto"))
+    group.add_argument("--json", action="store_true", default=default(None),
+                       help="print one JSON document on stdout")  # fmt: skip
+    return general
+
+
+COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]] = {}
+
+
+def command(
+    name: str, summary: str, examples: str
+) -> Callable[[Callable[[argparse.ArgumentParser], None]], None]:
+    """Register what adds a command's options."""
+
+    def register(function: Callable[[argparse.ArgumentParser], None]) -> None:
+        COMMANDS[name] = summary, examples, function
+
+    return register
+
+
+def build() -> Parser:
+    """Return the whole parser."""
+    from cas import __version__
+
+    parser = Parser(
+        prog="cas", description=OVERVIEW, allow_abbrev=False, parents=[_general(top=True)],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"cas {__version__}")
+    subparsers = parser.add_subparsers(
+        metavar="COMMAND", dest="command", required=True, parser_class=Parser
+    )
+    for name, (summary, examples, function) in COMMANDS.items():
+        lines = "\n".join(f"  {line}" for line in examples.strip().splitlines())
+        sub = subparsers.add_parser(
+            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.",
+            epilog=f"examples:\n{lines}", allow_abbrev=False, parents=[_general(top=False)],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        function(sub)
+    return parser
+
+
+@command("init", "make this directory a project", "cas init\ncas init papers/my_paper")
+def _init(p: argparse.ArgumentParser) -> None:
+    p.add_argument("directory", nargs="?", default=".", metavar="DIR")
+
+
+@command(
+    "add",
+    "request, pin and pull an asset",
+    """\
+cas add roneneldan/TinyStories --include 'data/*.parquet'
+cas add gpt2 --include '*.json' --include merges.txt --include model.safetensors
+cas add dataset:glue --revision main
+cas add runs/exp_001.pt
+cas add ./corpus --name datasets/my_corpus
+cas add tokenizers/tinystories_bpe_4096
+cas add tokenizers/small --recipe bpe --input tinystories --vocab-size 3000""",
+)
+def _add(p: argparse.ArgumentParser) -> None:
+    p.add_argument("word", metavar="WHAT", help="a Hub id, a path, or a derived asset's name")
+    p.add_argument("--kind", choices=("model", "dataset", "space"), help="of the Hub id")
+    p.add_argument("--name", help="the asset's name, <kind>/<path>")
+    p.add_argument("--revision", help="a branch, tag, refs/pr/N or commit")
+    p.add_argument("--include", action="append", default=[], metavar="PATTERN")
+    p.add_argument("--exclude", action="append", default=[], metavar="PATTERN")
+    p.add_argument("--group", action="append", default=[], metavar="GROUP", dest="groups")
+    p.add_argument("--no-pull", action="store_true", help="only pin it")
+    p.add_argument("--dry-run", action="store_true", help="say files and bytes, change nothing")
+    p.add_argument("--offline", action="store_true", help="take nothing from the network")
+    p.add_argument("--jobs", type=_jobs, default=8, metavar="N", help="downloads at a time (8)")
+    local = p.add_argument_group("local files")
+    local.add_argument("--move", action="store_true", help="take the files in, leave no copy")
+    local.add_argument("--follow", action="store_true", help="import what symlinks point to")
+    local.add_argument("--skip-special", action="store_true", help="leave out symlinks, FIFOs, …")
+    recipe = p.add_argument_group("derived assets")
+    recipe.add_argument("--recipe", metavar="RECIPE", help="bpe")
+    recipe.add_argument("--input", metavar="ASSET", help="what it is made of")
+    recipe.add_argument("--vocab-size", type=int, metavar="N")
+    recipe.add_argument("--min-frequency", type=int, metavar="N", help="2 by default")
+    recipe.add_argument("--special", action="append", metavar="TOKEN")
+    recipe.add_argument("--split", metavar="SPLIT", help="train by default, or all")
+    recipe.add_argument("--files", action="append", metavar="PATTERN")
+    recipe.add_argument("--column", metavar="COLUMN")
+
+
+@command(
+    "lock",
+    "pin what the requests ask for, and write assets.lock",
+    """\
+cas lock
+cas lock --update roneneldan/TinyStories
+cas lock --update-all --dry-run
+cas lock --update tinystories --build
+cas lock --check
+cas lock --theirs""",
+)
+def _lock(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--update", nargs="+", action="extend", default=[], metavar="NAME",
+                   help="resolve these again")  # fmt: skip
+    p.add_argument("--update-all", action="store_true", help="resolve all again")
+    p.add_argument("--build", action="store_true", help="build again what is made of them")
+    p.add_argument("--rebuild", nargs="+", action="extend", default=[], metavar="NAME",
+                   help="build derived assets again and compare with their lock")  # fmt: skip
+    p.add_argument("--check", action="store_true",
+                   help="no network, no write: is the lock what the requests ask for")  # fmt: skip
+    p.add_argument("--dry-run", action="store_true", help="say what would move")
+    p.add_argument("--offline", action="store_true", help="take nothing from the network")
+    side = p.add_mutually_exclusive_group()
+    side.add_argument("--ours", action="store_const", const="ours", dest="side")
+    side.add_argument("--theirs", action="store_const", const="theirs", dest="side",
+                      help="decide what git's conflict markers leave open")  # fmt: skip
+
+
+@command(
+    "pull",
+    "bring locked assets into the store and make their views",
+    """\
+cas pull
+cas pull gpt2 'datasets/nampdn-ai/*'
+cas pull --group my_paper
+cas pull --frozen --offline""",
+)
+def _pull(p: argparse.ArgumentParser) -> None:
+    p.add_argument("names", nargs="*", metavar="NAME", help="names or globs; all by default")
+    p.add_argument("--group", action="append", default=[], metavar="GROUP", dest="groups")
+    p.add_argument("--frozen", action="store_true", help="do not compare with pyproject.toml")
+    p.add_argument("--offline", action="store_true", help="take nothing from the network")
+    p.add_argument("--force", action="store_true", help="replace views that are being edited")
+    p.add_argument("--no-views", action="store_true", help="fill the store only")
+    p.add_argument("--relink", action="store_true",
+                   help="also move views into a store that can't be seen")  # fmt: skip
+    p.add_argument("--jobs", type=_jobs, default=8, metavar="N", help="downloads at a time (8)")
+
+
+@command("status", "tell whether everything is as it is locked", "cas status\ncas status --json")
+def _status(p: argparse.ArgumentParser) -> None:
+    del p
+
+
+@command("list", "list the pinned assets", "cas list\ncas list --json")
+def _list(p: argparse.ArgumentParser) -> None:
+    del p
+
+
+@command("files", "list the files of an asset", "cas files gpt2\ncas files tinystories --json")
+def _files(p: argparse.ArgumentParser) -> None:
+    p.add_argument("name", metavar="NAME")
+
+
+@command("path", "print where the bytes of an asset are", "cas path tinystories")
+def _path(p: argparse.ArgumentParser) -> None:
+    p.add_argument("name", metavar="NAME")
+
+
+@command("diff", "show what differs between two locks", "cas diff\ncas diff main\ncas diff v1 v2")
+def _diff(p: argparse.ArgumentParser) -> None:
+    p.add_argument("revisions", nargs="*", metavar="REV",
+                   help="none: git's HEAD and the file; one: it and the file")  # fmt: skip
+
+
+@command("outdated", "ask the Hub which pins would move", "cas outdated\ncas outdated gpt2")
+def _outdated(p: argparse.ArgumentParser) -> None:
+    p.add_argument("names", nargs="*", metavar="NAME")
+
+
+@command("why", "tell what a hash is and who refers to it", "cas why 3f2a9c\ncas why gpt2")
+def _why(p: argparse.ArgumentParser) -> None:
+    p.add_argument("hash", metavar="HASH", help="six digits or more, or a name")
+
+
+@command(
+    "edit",
+    "replace a view by a writable copy",
+    """\
+cas edit gpt2
+cas add assets/models/gpt2 --name models/gpt2   # take the edit in
+cas pull --force gpt2                           # or go back""",
+)
+def _edit(p: argparse.ArgumentParser) -> None:
+    p.add_argument("name", metavar="NAME")
+
+
+@command(
+    "export",
+    "copy an asset out, complete and writable",
+    """\
+cas export gpt2 /tmp/gpt2
+cas export --all /tmp/assets""",
+)
+def _export(p: argparse.ArgumentParser) -> None:
+    p.add_argument("words", nargs="+", metavar="NAME DIR")
+    p.add_argument("--all", action="store_true", help="every asset, each below DIR by its name")
+
+
+@command("rm", "take assets out of the project", "cas rm gpt2")
+def _rm(p: argparse.ArgumentParser) -> None:
+    p.add_argument("names", nargs="+", metavar="NAME")
+
+
+@command(
+    "adopt",
+    "make assets of files that lie under assets/ already",
+    """\
+cas adopt --dry-run
+cas adopt
+cas adopt assets/datasets/roneneldan/TinyStories --no-hub""",
+)
+def _adopt(p: argparse.ArgumentParser) -> None:
+    p.add_argument("paths", nargs="*", metavar="PATH")
+    p.add_argument("--dry-run", action="store_true", help="only say what it would do")
+    p.add_argument("--no-hub", action="store_true", help="do not ask the Hub for the same files")
+
+
+@command(
+    "verify",
+    "read back what is stored",
+    """\
+cas verify
+cas verify --full
+cas verify gpt2 --fast --repair""",
+)
+def _verify(p: argparse.ArgumentParser) -> None:
+    p.add_argument("names", nargs="*", metavar="NAME", help="the whole store by default")
+    how = p.add_mutually_exclusive_group()
+    how.add_argument("--fast", action="store_const", const="fast", dest="level",
+                     help="XXH3 of every byte")  # fmt: skip
+    how.add_argument("--full", action="store_const", const="full", dest="level",
+                     help="SHA-256 of every byte")  # fmt: skip
+    p.add_argument("--repair", action="store_true", help="fetch damaged files again")
+
+
+@command(
+    "gc",
+    "remove from the store what nothing refers to",
+    """\
+cas gc --dry-run
+cas gc
+cas gc --older-than 30d""",
+)
+def _gc(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--dry-run", action="store_true", help="only say what would go")
+    p.add_argument("--older-than", type=_days, default=_days("14d"), metavar="14d",
+                   help="keep what was used or published since")  # fmt: skip
+    p.add_argument("--local-too", action="store_true",
+                   help="also what no other source is known to have")  # fmt: skip
+    p.add_argument("--ignore-experiments", action="store_true",
+                   help="do not keep what experiments used")  # fmt: skip
+
+
+@command(
+    "store",
+    "tell where the store is and what it holds",
+    """\
+cas store
+cas store --largest 10
+cas store move /data/cas
+cas store rm""",
+)
+def _store(p: argparse.ArgumentParser) -> None:
+    p.add_argument("action", nargs="*", metavar="move DIR | rm")
+    p.add_argument("--largest", type=int, nargs="?", const=10, default=0, metavar="N",
+                   help="also the N largest trees (10)")  # fmt: skip
+    p.add_argument("--local-too", action="store_true",
+                   help="rm: also what no other source is known to have")  # fmt: skip
+
+
+@command(
+    "experiments",
+    "list experiments, or rank them by a metric",
+    """\
+cas experiments --list
+cas experiments --best perplexity --top 5
+cas experiments best accuracy --max""",
+)
+def _experiments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("words", nargs="*", metavar="list | best METRIC")
+    p.add_argument("--list", action="store_true", dest="list_all", help="list them (the default)")
+    p.add_argument("--best", metavar="METRIC", help="rank by a column")
+    p.add_argument("--top", type=_jobs, default=10, metavar="N", help="how many (10)")
+    way = p.add_mutually_exclusive_group()
+    way.add_argument("--min", action="store_const", const="min", dest="direction",
+                     help="the least is best")  # fmt: skip
+    way.add_argument("--max", action="store_const", const="max", dest="direction",
+                     help="the greatest is best")  # fmt: skip
+    p.add_argument("--all", action="store_true", help="every record of a name, not the newest")
+
+
+@command(
+    "query",
+    "ask the experiments by one SELECT",
+    """\
+cas query "SELECT experiment_name, MIN(perplexity) FROM experiments GROUP BY 1"
+cas query --format csv "SELECT * FROM assets" """,
+)
+def _query(p: argparse.ArgumentParser) -> None:
+    p.add_argument("sql", metavar="SQL")
+    p.add_argument("--format", choices=("table", "csv", "json", "parquet"), default="table")
+    p.add_argument("--timeout", type=float, default=30, metavar="SECONDS", help="30 by default")
+    p.add_argument("--memory", default="2GB", metavar="SIZE", help="2GB by default")
+
+
+@command(
+    "completion",
+    "print a script that completes cas's words",
+    """\
+cas completion bash > ~/.local/share/bash-completion/completions/cas
+cas completion zsh > ~/.zfunc/_cas
+cas completion fish > ~/.config/fish/completions/cas.fish""",
+)
+def _completion(p: argparse.ArgumentParser) -> None:
+    p.add_argument("shell", choices=("bash", "zsh", "fish"))
+
+
+def _jobs(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to 1024, found {text!r}")
+    return int(text)
+
+
+def _days(text: str) -> float:
+    """Return seconds for ``14d``, ``12h``, ``30m`` or ``0s``."""
+    unit = {"d": 86400, "h": 3600, "m": 60, "s": 1}.get(text[-1:])
+    if unit is None or not text[:-1].isascii() or not text[:-1].isdigit():
+        raise argparse.ArgumentTypeError(f"expected a time such as 14d or 12h, found {text!r}")
+    return int(text[:-1]) * float(unit)

@@ -1,0 +1,164 @@
+"""The commands on experiments."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cas.errors import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+    import pyarrow as pa
+
+    from cas.cli.terminal import Terminal
+
+__all__ = ["experiments", "query"]
+
+GRACE = 2.0  # seconds after the deadline at which a query that does not stop is ended hard
+BASE = 4 << 30  # bytes of address space that DuckDB and Arrow map without using them
+
+
+def experiments(args: argparse.Namespace, out: Terminal) -> int:
+    """List the experiments, or rank them by a metric."""
+    from cas.experiments import best, list_records
+    from cas.project import Project
+
+    directory = Path(Project.find(args.project).experiments)
+    match args.words:
+        case []:
+            metric = args.best
+        case ["list"]:
+            metric = None
+        case ["best", metric]:
+            pass
+        case _:
+            raise UsageError(f"{' '.join(args.words)!r}: expected 'list' or 'best METRIC'",
+                             hint="cas experiments --help")  # fmt: skip
+    if metric is None:
+        rows = list_records(directory, every=args.all, warn=out.note)
+        if out.json:
+            out.document(rows)
+        elif not rows:
+            out.say("no experiments yet: cas.save_experiment(name, results)")
+        else:
+            out.table(
+                [(r["name"], str(r["created_at"])[:19], r["status"], r["rows"],
+                  _commit(r), ", ".join(_used(r["assets"]))) for r in rows],
+                ("NAME", "CREATED", "STATUS", "ROWS", "GIT", "ASSETS"),
+                "   r",
+            )  # fmt: skip
+        return 0
+    board = best(directory, metric, top=args.top, direction=args.direction, warn=out.note)
+    if out.json:
+        out.document(board)
+        return 0
+    out.say(f"{board['metric']}, {board['direction']} is best"
+            + (" (guessed from its name)" if board["guessed"] else ""))  # fmt: skip
+    if board["skipped_rows"]:
+        out.note(f"{board['skipped_rows']} rows are no finite number and were left out")
+    out.table(
+        [(r["rank"], r["name"], r["value"], ", ".join(_used(r["assets"])))
+         for r in board["experiments"]],
+        ("RANK", "NAME", board["metric"].upper(), "ASSETS"),
+        "r r",
+    )  # fmt: skip
+    return 0
+
+
+def _commit(row: dict[str, Any]) -> str:
+    commit = row["git_commit"]
+    return f"{commit[:9]}{'+' if row['git_dirty'] else ''}" if commit else "-"
+
+
+def _used(assets: list[dict[str, Any]]) -> list[str]:
+    return [
+        f"{a['name'].partition('/')[2]}@{str(a['tree'])[3:11]}"
+        for a in assets
+        if a.get("role") != "earlier"
+    ]
+
+
+def query(args: argparse.Namespace, out: Terminal) -> int:
+    """Run one SELECT, within its time and memory, and print what it gives."""
+    from cas import lineage
+    from cas.project import Project
+
+    if args.timeout <= 0:
+        raise UsageError(f"--timeout {args.timeout:g}: expected seconds above 0")
+    _limit(args.timeout, args.memory, out)
+    table = lineage.query(
+        Project.find(args.project),
+        args.sql,
+        timeout=args.timeout,
+        memory=args.memory,
+        warn=out.note,
+    )
+    form = "json" if out.json else args.format
+    if form == "json":
+        out.document(table.to_pylist())
+    elif form == "csv":
+        import pyarrow.csv
+
+        pyarrow.csv.write_csv(_flat(table), sys.stdout.buffer)
+    elif form == "parquet":
+        if sys.stdout.isatty():
+            raise UsageError("Parquet is no text", hint="cas query --format parquet … > FILE")
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(table, sys.stdout.buffer)
+    else:
+        rows = [tuple(row.values()) if len(row) == table.num_columns else row
+                for row in table.to_pylist()]  # fmt: skip
+        out.table(rows, table.column_names)
+    return 0
+
+
+def _flat(table: pa.Table) -> pa.Table:
+    """Return a table that CSV can hold: nested columns as JSON."""
+    import json
+
+    import pyarrow as pa
+
+    columns = [
+        pa.array([json.dumps(v, default=str) for v in column.to_pylist()])
+        if pa.types.is_nested(column.type)
+        else column
+        for column in table.columns
+    ]
+    return pa.table(columns, names=table.column_names)
+
+
+def _limit(timeout: float, memory: str, out: Terminal) -> None:
+    """End this process hard where DuckDB's own limits don't hold.
+
+    Its memory limit lets ``repeat('x', 1e9)`` have 2 GB, and its interrupt took 29 s there.
+    """
+    import resource
+    import threading
+
+    size = _bytes(memory)
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = size + BASE
+    if hard == resource.RLIM_INFINITY or wanted < hard:
+        resource.setrlimit(resource.RLIMIT_AS, (wanted if soft < 0 else min(soft, wanted), hard))
+
+    def give_up() -> None:
+        out.error(f"the query took longer than {timeout:g} s", "cas query --timeout SECONDS")
+        sys.stderr.flush()
+        os._exit(1)
+
+    timer = threading.Timer(timeout + GRACE, give_up)
+    timer.daemon = True
+    timer.start()
+
+
+def _bytes(text: str) -> int:
+    units = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+    number, unit = text[:-2], text[-2:].upper()
+    if unit not in units or not number.isascii() or not number.isdigit() or not int(number):
+        raise UsageError(f"--memory {text!r}: expected a size such as 2GB or 500MB")
+    return int(number) * units[unit]

@@ -1,0 +1,148 @@
+"""What a person sees: tables, bytes, colours and one line of progress.
+
+Data goes to stdout, everything else to stderr. Colour and progress are for terminals.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, TextIO
+
+from cas.installer.bring import human
+from cas.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["Terminal", "human"]
+
+_COLOURS = {"red": "31", "green": "32", "yellow": "33", "cyan": "36", "bold": "1", "dim": "2"}
+REDRAW = 0.1  # seconds
+
+
+class Terminal(Progress):
+    """Where a command prints."""
+
+    def __init__(self, *, quiet: bool, colour: str, json: bool) -> None:
+        self.quiet = quiet
+        self.json = json
+        self._lock = threading.Lock()
+        self._line = sys.stderr.isatty() and not quiet
+        self._drawn = 0.0
+        self._what = ""
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        self._colour = {
+            stream: colour == "always"
+            or (colour == "auto" and stream.isatty() and not os.environ.get("NO_COLOR"))
+            for stream in (sys.stdout, sys.stderr)
+        }
+
+    # Data
+
+    def data(self, text: str) -> None:
+        """Print one line of data."""
+        print(text)
+
+    def document(self, value: Any) -> None:
+        """Print one JSON document."""
+        import json
+
+        print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+    def table(self, rows: Sequence[Sequence[Any]], head: Sequence[str], right: str = "") -> None:
+        """Print rows under a head, columns aligned; *right* holds an ``r`` for numbers."""
+        cells = [[_cell(value) for value in row] for row in rows]
+        widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
+        for number, row in enumerate([list(head), *cells]):
+            parts = [
+                text.rjust(width) if right[n : n + 1] == "r" else text.ljust(width)
+                for n, (text, width) in enumerate(zip(row, widths, strict=True))
+            ]
+            line = "  ".join(parts).rstrip()
+            print(self.paint(line, "bold") if number == 0 else line)
+
+    def paint(self, text: str, colour: str, stream: TextIO | None = None) -> str:
+        """Return *text* in a colour, where *stream* (stdout) shows colours."""
+        if not self._colour[stream or sys.stdout]:
+            return text
+        return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
+
+    # Everything else
+
+    def say(self, message: str) -> None:
+        """Tell what was done, on stderr, unless quiet."""
+        if not self.quiet:
+            self._clear()
+            print(message, file=sys.stderr)
+
+    def note(self, message: str) -> None:
+        """Tell something that is no error."""
+        self._clear()
+        if not self.quiet:
+            print(f"{self.paint('note:', 'yellow', sys.stderr)} {message}", file=sys.stderr)
+
+    def error(self, message: str, hint: str | None = None) -> None:
+        """Tell an error, and what to type next."""
+        self._clear()
+        print(f"cas: {self.paint('error:', 'red', sys.stderr)} {message}", file=sys.stderr)
+        if hint:
+            print(f"cas: {self.paint('hint:', 'cyan', sys.stderr)} {hint}", file=sys.stderr)
+
+    # Progress
+
+    def begin(self, what: str, *, files: int = 0, size: int = 0) -> None:
+        """Begin a stretch of work."""
+        with self._lock:
+            self._what, self._files, self._size = what, files, size
+            self._done_files = self._done = 0
+            self._began = time.monotonic()
+
+    def advance(self, size: int, *, files: int = 0) -> None:
+        """Count bytes and files, and redraw the line a few times a second."""
+        if not self._line:
+            return
+        with self._lock:
+            self._done += size
+            self._done_files += files
+            now = time.monotonic()
+            if now - self._drawn < REDRAW:
+                return
+            self._drawn = now
+            self._draw(now)
+
+    def end(self) -> None:
+        """End the stretch; the line goes."""
+        self._clear()
+
+    def _draw(self, now: float) -> None:
+        rate = self._done / max(now - self._began, 0.001)
+        size = f" of {human(self._size)}" if self._size else ""
+        files = f"{self._done_files}/{self._files} files  " if self._files > 1 else ""
+        line = f"{self._what}  {files}{human(max(self._done, 0))}{size}  {human(int(rate))}/s"
+        width = os.get_terminal_size(sys.stderr.fileno()).columns
+        print("\r\x1b[K" + line[: max(width - 1, 1)], end="", file=sys.stderr, flush=True)
+
+    def _clear(self) -> None:
+        if self._line and self._drawn:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._drawn = 0.0
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value).replace("\n", "\\n").replace("\x1b", "\\x1b")
+
+
+def join(words: Iterable[str], most: int = 5) -> str:
+    """Return words in a line, the rest counted."""
+    listed = list(words)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more

@@ -1,0 +1,328 @@
+"""The line to the Hub: huggingface_hub's own session, with limits, redirects and retries.
+
+Endpoint, token, proxies, TLS settings and the offline switch are the client's. What it has
+not are timeouts on every call, a stop, and a promise about tokens: here the authorization
+header goes to the endpoint's own origin, and once a redirect has left it, nowhere.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
+
+from cas.errors import AccessDenied, SourceError
+
+from .faults import (
+    Asked,
+    ConnectionLost,
+    Fault,
+    Stopped,
+    fault_of_answer,
+    fault_of_exception,
+    no_connection,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Mapping
+
+    from httpx2 import Response
+
+__all__ = ["LIMITS", "Limits", "Line", "Pace", "Patience"]
+
+_SMALL = 1 << 16  # bytes; a body up to this is read to its end, which keeps the connection
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long to wait for what. Times are in seconds."""
+
+    connect: float = 10.0
+    silence: float = 30.0
+    """No byte for this long: stalled."""
+    slow_rate: float = 1024.0
+    """Fewer bytes a second than this, over ``slow_time``: stalled."""
+    slow_time: float = 60.0
+    tries: int = 5
+    """Tries of one thing that make no progress."""
+    first_tries: int = 2
+    """The same, while no connection could be made at all: who is offline wants to know."""
+    patience: float = 60.0
+    """Retries of one thing that make no progress, their waits included."""
+    quota: float = 360.0
+    """Waiting for quotas, for one thing; the Hub counts in windows of five minutes."""
+    backoff: float = 0.5
+    """The first wait between tries; each next one is twice as long, up to ``backoff_most``."""
+    backoff_most: float = 8.0
+    redirects: int = 5
+    answer: int = 128 << 20
+    """Bytes of one answer of the API; a page of 1,000 files has about 300 KB."""
+    offline: bool = False
+    """Ask nobody."""
+
+
+LIMITS = Limits()
+
+
+class Line:
+    """What the requests of one call share; safe to use from several threads.
+
+    Raises Offline if huggingface_hub or the limits say so, before anything is sent.
+    """
+
+    def __init__(
+        self,
+        limits: Limits = LIMITS,
+        *,
+        notice: Callable[[str], None] | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        import httpx2
+        from huggingface_hub import __version__, constants, get_token
+
+        self.limits = limits
+        self.stop = stop or threading.Event()
+        self.endpoint = constants.ENDPOINT
+        self.answered = False
+        """Somebody has answered: what fails from now on is no lack of a network."""
+        if limits.offline or constants.is_offline_mode():
+            raise no_connection(self.endpoint, "offline mode is on")
+        # not build_hf_headers: it asks the Hub for a registry, once a day, to fill user-agent in
+        token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+        if token and not (token.isascii() and token.isprintable()):
+            raise AccessDenied(
+                "the Hub's token has characters that no token has",
+                hint="log in again with `hf auth login`, or check HF_TOKEN",
+            )
+        self._authorization = f"Bearer {token}" if token else None
+        self._headers = {"user-agent": f"cas/{_version()}; hf_hub/{__version__}"}
+        self._timeout = httpx2.Timeout(limits.silence, connect=limits.connect, pool=limits.connect)
+        self._home = _origin(self.endpoint)
+        self._notice = notice
+        self._lock = threading.Condition()
+        self._live: set[Response] = set()
+        self._held_until = 0.0
+
+    def open(
+        self,
+        url: str,
+        asked: Asked,
+        *,
+        headers: Mapping[str, str] | None = None,
+        good: Container[int] = (200,),
+    ) -> Response:
+        """Send one GET and follow its redirects; return the answer, its body unread.
+
+        Give the answer back by `close`. Raises Fault, or the error that ends the matter.
+        """
+        home = True
+        for _ in range(self.limits.redirects + 1):
+            home = home and _origin(url) == self._home
+            response = self._send(url, asked, headers, home=home)
+            location = response.headers.get("location")
+            if response.status_code in _REDIRECTS and location is not None:
+                self._drain(response, asked)
+                url = _target(url, location, asked)
+                continue
+            if response.status_code in good:
+                self._enlist(response)
+                return response
+            self._drain(response, asked)
+            raise fault_of_answer(asked, response, home=home)
+        raise SourceError(f"{asked}: more than {self.limits.redirects} redirects")
+
+    def close(self, response: Response) -> None:
+        """Take an answer back; what was not read of its body is thrown away."""
+        response.close()
+        with self._lock:
+            self._live.discard(response)
+            self._lock.notify_all()
+
+    def fault(self, asked: Asked, error: Exception) -> Exception:
+        """Return the error for an exception that came while a body was read."""
+        return fault_of_exception(asked, error, silence=self.limits.silence)
+
+    def check(self) -> None:
+        """Raise Stopped if the caller asked for a stop."""
+        if self.stop.is_set():
+            raise Stopped("stopped")
+
+    def sleep(self, seconds: float) -> None:
+        """Wait; raise Stopped as soon as the caller asks for a stop."""
+        if self.stop.wait(seconds):
+            self.check()
+
+    def pause(self) -> None:
+        """Wait until the Hub's quota is open again."""
+        while (left := self._held_until - time.monotonic()) > 0:
+            self.sleep(left + _jitter(0, min(1.0, left / 10)))  # not all at the same instant
+        self.check()
+
+    def hold(self, seconds: float) -> None:
+        """Make all threads of this line wait, and say so once a window."""
+        until = time.monotonic() + seconds
+        with self._lock:
+            news = until > self._held_until + 1
+            self._held_until = max(until, self._held_until)
+        if news and self._notice:
+            self._notice(f"the Hub takes no more requests for {seconds:.0f} s: waiting")
+
+    def hang_up(self) -> None:
+        """Stop, and return when no body is being read any more.
+
+        A shut socket wakes its reader at once. A thread that still waits for an answer is
+        not waited for: when that comes, the thread gets Stopped.
+        """
+        self.stop.set()
+        with self._lock:
+            for response in self._live:
+                stream = response.extensions.get("network_stream")
+                sock = stream.get_extra_info("socket") if stream is not None else None
+                if isinstance(sock, socket.socket):
+                    try:
+                        # not SSLSocket's: that one takes the TLS state from under the reader
+                        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+                    except OSError:
+                        pass  # the other side was faster
+            self._lock.wait_for(lambda: not self._live)
+
+    def _send(
+        self, url: str, asked: Asked, headers: Mapping[str, str] | None, *, home: bool
+    ) -> Response:
+        import httpx2
+        from huggingface_hub import get_session
+        from huggingface_hub.errors import OfflineModeIsEnabled
+
+        self.check()
+        session = get_session()  # each time: huggingface_hub may have closed the last one
+        every = {**self._headers, **(headers or {})}
+        if home and self._authorization:
+            every["authorization"] = self._authorization
+        try:
+            request = session.build_request("GET", url, headers=every, timeout=self._timeout)
+            response = session.send(request, stream=True, follow_redirects=False)
+        except OfflineModeIsEnabled:
+            raise no_connection(self.endpoint, "offline mode is on") from None
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise self.fault(asked, error) from None
+        self.answered = True
+        return response
+
+    def _enlist(self, response: Response) -> None:
+        with self._lock:
+            if not self.stop.is_set():
+                self._live.add(response)
+                return
+        response.close()
+        self.check()
+
+    def _drain(self, response: Response, asked: Asked) -> None:
+        import httpx2
+
+        length = response.headers.get("content-length", "")
+        try:
+            if length.isdigit() and len(length) < 8 and int(length) <= _SMALL:
+                response.read()
+        except httpx2.HTTPError as error:
+            raise self.fault(asked, error) from None
+        finally:
+            response.close()
+
+
+class Patience:
+    """Counts the tries of one thing that made no progress, and waits between them."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self.progressed()
+
+    def progressed(self) -> None:
+        """Count from the beginning again."""
+        self._tries, self._spent = 0, 0.0
+        self._windows, self._quota = 0, 0.0
+
+    def after(self, fault: Fault, took: float) -> None:
+        """Wait for the next try, after one of *took* seconds failed; raise if it was the last."""
+        limits, line = self._line.limits, self._line
+        line.check()
+        if fault.window and fault.wait is not None:
+            self._quota += fault.wait
+            self._windows += 1
+            if self._quota > limits.quota or self._windows > limits.tries:
+                raise fault.error from None
+            line.hold(max(fault.wait, limits.backoff))
+            return
+        self._tries += 1
+        self._spent += took if self._tries > 1 else 0.0  # the first is no retry
+        begun = fault.reached or line.answered
+        delay = min(limits.backoff_most, limits.backoff * 2 ** (self._tries - 1))
+        delay *= _jitter(0.5, 1.0)
+        delay = 0.0 if fault.at_once else max(delay, fault.wait or 0.0)
+        self._spent += delay
+        if self._tries >= (limits.tries if begun else limits.first_tries):
+            raise self._last(fault) from None
+        if self._spent > limits.patience:
+            raise self._last(fault) from None
+        line.sleep(delay)
+
+    def _last(self, fault: Fault) -> Exception:
+        if not fault.reached and self._line.answered:
+            return ConnectionLost(f"{fault.error}; it answered before", hint=fault.error.hint)
+        return fault.error
+
+
+class Pace:
+    """Tells a body that trickles from one that flows."""
+
+    def __init__(self, limits: Limits, asked: Asked) -> None:
+        self._limits, self._asked = limits, asked
+        self._since, self._bytes = time.monotonic(), 0
+
+    def took(self, count: int) -> None:
+        """Count bytes that came; raise Fault if they come too slowly."""
+        self._bytes += count
+        span = time.monotonic() - self._since
+        if span < self._limits.slow_time:
+            return
+        if self._bytes < span * self._limits.slow_rate:
+            rate = self._bytes / span
+            raise Fault(SourceError(f"{self._asked}: stalled at {rate:.0f} bytes a second"))
+        self._since, self._bytes = self._since + span, 0
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:  # no port, or no IPv6 address: the session will say what is wrong
+        return ("", url, None)
+    return (parts.scheme, parts.hostname or "", port)
+
+
+def _target(url: str, location: str, asked: Asked) -> str:
+    try:
+        target = urljoin(url, location)
+        scheme = urlsplit(target).scheme
+    except ValueError:
+        scheme = ""
+    if scheme not in ("http", "https"):
+        raise SourceError(f"{asked}: redirected to what is no http URL")
+    return target
+
+
+def _jitter(least: float, most: float) -> float:
+    return random.uniform(least, most)  # noqa: S311 - no secret
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("cas-assets")
+    except metadata.PackageNotFoundError:  # run from a checkout
+        return "0"

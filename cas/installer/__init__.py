@@ -1,0 +1,37 @@
+"""The installer: from assets.lock to trees in the store and views under ``assets/``.
+
+Every step is safe to repeat and the views move last. Nothing here writes the lockfile.
+
+``bring`` bytes of one asset into the store · ``local`` files of this machine into the store ·
+``pull`` the walk · ``link`` switches views · ``care`` verify, repair, gc · ``hand`` edit, export
+``whole`` the store as a whole
+"""
+
+from cas.installer.bring import Bringer, origin_of
+from cas.installer.care import collect_garbage, verify_assets, verify_json, why
+from cas.installer.hand import edit, export
+from cas.installer.link import link_views, unlink_view
+from cas.installer.local import check_source, import_path
+from cas.installer.pull import Pulled, check_in_step, out_of_step, pull
+from cas.installer.whole import move_store, remove_store
+
+__all__ = [
+    "Bringer",
+    "Pulled",
+    "check_in_step",
+    "check_source",
+    "collect_garbage",
+    "edit",
+    "export",
+    "import_path",
+    "link_views",
+    "move_store",
+    "origin_of",
+    "out_of_step",
+    "pull",
+    "remove_store",
+    "unlink_view",
+    "verify_assets",
+    "verify_json",
+    "why",
+]

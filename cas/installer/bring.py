@@ -1,0 +1,397 @@
+"""Bring the bytes of one asset into the store, from wherever they can be had.
+
+What is in the store is not fetched again. Bytes are hashed as they come, enter the store by
+hash, and the tree that they make must be the locked one: whoever serves them can at worst
+refuse.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from cas.digest import CHUNK, Digest, git_blob_hasher
+from cas.errors import (
+    CasError,
+    IntegrityError,
+    NotPulled,
+    NotReproducible,
+    Offline,
+    RecipeError,
+    SourceError,
+    StoreError,
+)
+from cas.files import temporary_name
+from cas.listing import Listing, tree_id
+from cas.request import HubRequest, LocalRequest, RecipeRequest
+from cas.store import (
+    Publisher,
+    Staging,
+    add_bytes,
+    build,
+    read_listing,
+    read_sidecar,
+    rebuilt_listing,
+    usable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from cas.hub import HubFile, Snapshot
+    from cas.lockfile import Asset, Lockfile
+    from cas.progress import Progress
+    from cas.project import Project
+    from cas.recipes import Built
+    from cas.store import Staged, Store
+
+__all__ = ["Bringer", "check_space", "human", "origin_of"]
+
+RESERVE = 1 << 20  # bytes that are left free on the store's file system
+
+
+class Bringer:
+    """Brings assets of one project into its store, and counts what came."""
+
+    def __init__(
+        self, project: Project, lock: Lockfile, *, progress: Progress, offline: bool, jobs: int
+    ) -> None:
+        self.project = project
+        self.store: Store = project.store
+        self.lock = lock
+        self.progress = progress
+        self.offline = offline
+        self.jobs = jobs
+        self.files = 0
+        """Files that came over the network."""
+        self.bytes = 0
+        self._staging: Staging | None = None
+
+    @property
+    def staging(self) -> Staging:
+        """The staging directory, looked at once."""
+        if self._staging is None:
+            self._staging = Staging(self.store)
+        return self._staging
+
+    def bring(self, asset: Asset) -> str:
+        """Make the tree of *asset* stand in the store, and return its path.
+
+        Raises:
+            Offline, AccessDenied, SourceError, StoreError: it can't be had.
+            IntegrityError: a source has other bytes than those locked.
+            NotReproducible: its recipe made other bytes than those locked.
+            Vanished: an object went meanwhile; start the call again.
+        """
+        listing = read_listing(self.store, asset.tree)
+        if listing is None and os.path.isdir(self.store.tree(asset.tree)):
+            listing = rebuilt_listing(self.store, asset.tree)
+        if listing is None or not self._complete(asset, listing):
+            listing = self.source(asset, listing)
+        self.put_listing(listing)
+        path, _ = build(self.store, listing, origin_of(asset), single=bool(asset.file))
+        return path
+
+    def source(self, asset: Asset, listing: Listing | None = None) -> Listing:
+        """Bring what is missing of an asset from its source: the Hub, its recipe, its file."""
+        match asset.request:
+            case HubRequest():
+                return self._from_hub(asset, asset.request, listing)
+            case RecipeRequest():
+                return self._from_recipe(asset)
+            case LocalRequest():
+                return self._from_source(asset, asset.request)
+
+    def put_listing(self, listing: Listing) -> None:
+        """Store the listing itself, durable."""
+        publisher = Publisher(self.store)
+        add_bytes(self.store, self.staging, listing.data(), publisher)
+        publisher.flush()
+
+    def fetch_files(
+        self, snapshot: Snapshot, files: Iterable[HubFile], what: str
+    ) -> dict[str, Digest]:
+        """Bring files of the Hub into the store; return path → digest of each.
+
+        Raises the first error, when all the others have come.
+        """
+        from cas import hub
+
+        if self.offline:
+            raise Offline(f"{what}: the network is needed, and --offline is set")
+        todo = {(f.sha256 or f.git_sha1): f for f in files}
+        check_space(self.store, sum(file.size for file in todo.values()))
+        publisher = Publisher(self.store)
+        opened: dict[str, Staged] = {}
+        came: dict[str, Digest] = {}
+        failed: list[CasError] = []
+        again: list[HubFile] = []
+        last_try = False
+
+        def make(file: HubFile) -> Staged:
+            sink = self.staging.open(
+                f"{snapshot.repo}: {file.path!r}",
+                size=file.size,
+                sha256=file.sha256,
+                git_sha1=None if file.sha256 else file.git_sha1,
+            )
+            opened[file.path] = sink
+            if sink.offset:
+                self.progress.advance(sink.offset)
+            return sink
+
+        def done(file: HubFile, sink: hub.Sink) -> None:
+            staged = opened.pop(file.path)
+            try:
+                sums = staged.finish()
+            except IntegrityError as error:
+                if last_try:
+                    failed.append(error)
+                else:
+                    again.append(file)
+                self.progress.advance(-file.size)
+                return
+            came[file.sha256 or file.git_sha1] = sums.sha256
+            publisher.add(staged)
+            self.files += 1
+            self.bytes += sums.size
+            self.progress.advance(0, files=1)
+
+        self.progress.begin(what, files=len(todo), size=sum(file.size for file in todo.values()))
+        try:
+            batch = list(todo.values())
+            for last in (False, True):
+                last_try = last
+                answers = hub.fetch_many(
+                    snapshot,
+                    [(file, lambda file=file: make(file)) for file in batch],  # type: ignore[misc]
+                    jobs=self.jobs,
+                    done=done,
+                    progress=self.progress.advance,
+                    notice=self.progress.note,
+                )
+                failed += [error for _, error in answers]
+                batch, again = again, []
+                if not batch or failed:
+                    break
+            publisher.flush()
+        finally:
+            for sink in list(opened.values()):
+                sink.abandon()
+            self.progress.end()
+        if failed:
+            raise failed[0]
+        return {f.path: came[f.sha256 or f.git_sha1] for f in files}
+
+    def digests_of(
+        self, snapshot: Snapshot, old: Listing | None, what: str
+    ) -> tuple[Listing, dict[str, int]]:
+        """Return the listing of a snapshot with the size of each file.
+
+        Large files are known by the Hub's SHA-256. The others are fetched and checked by
+        git's SHA-1, unless *old* has one at that path with that SHA-1 in the store.
+        """
+        known: dict[str, Digest] = {f.path: f.sha256 for f in snapshot.files if f.sha256}
+        before = {entry.path: entry.digest for entry in old} if old else {}
+        small = []
+        for file in snapshot.files:
+            if file.sha256:
+                continue
+            digest = before.get(file.path)
+            if digest and self._has_git_sha1(digest, file):
+                known[file.path] = digest
+            else:
+                small.append(file)
+        if small:
+            known |= self.fetch_files(snapshot, small, what)
+        return Listing.of(known.items()), {file.path: file.size for file in snapshot.files}
+
+    def build_recipe(
+        self, name: str, request: RecipeRequest, source: Asset
+    ) -> tuple[Listing, tuple[int, ...], str, Built]:
+        """Run a recipe on an input that stands in the store; its files enter the store.
+
+        Returns the listing, sizes in its order, the recipe's id and what the build says.
+        """
+        from pathlib import Path
+
+        from cas import recipes
+        from cas.installer.local import import_path
+
+        found = self.project.tree_of(source)
+        if found is None:
+            raise NotPulled(f"{source.name!r}, of which {name!r} is made, is not here",
+                            hint=f"cas pull {source.name}")  # fmt: skip
+        listing = read_listing(self.store, source.tree) or rebuilt_listing(self.store, source.tree)
+        if listing is None:
+            raise StoreError(f"the listing of {source.name!r} is lost",
+                             hint="cas verify --repair")  # fmt: skip
+        digests = dict(listing.entries)
+        recipe = recipes.parse(request.recipe, dict(request.options))
+        try:
+            chosen = recipe.select(digests)
+        except RecipeError as error:
+            raise RecipeError(f"{source.name}: {error}", hint=error.hint) from None
+        identity = recipe.id({path: digests[path] for path in chosen})
+        work = self.store.place("staging", temporary_name())
+        os.mkdir(work, 0o700)
+        try:
+            self.progress.begin(f"build {name}", files=len(chosen), size=0)
+            counted = 0
+
+            def count(done: int, total: int) -> None:
+                nonlocal counted
+                self.progress.advance(done - counted)
+                counted = done
+
+            built = recipe.build(Path(found[0]), chosen, Path(work), count)
+            self.progress.end()
+            for warning in built.warnings:
+                self.progress.note(f"{name}: {warning}")
+            imported = import_path(self.store, work, progress=self.progress)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        return imported.listing, imported.sizes, identity, built
+
+    def _complete(self, asset: Asset, listing: Listing) -> bool:
+        sidecar = read_sidecar(self.store, asset.tree)
+        sizes = sidecar.sizes if sidecar and len(sidecar.sizes) == len(listing) else None
+        wanted: dict[Digest, int | None] = {
+            entry.digest: sizes[n] if sizes else None for n, entry in enumerate(listing)
+        }
+        return len(usable(self.store, wanted)) == len(wanted)
+
+    def _from_hub(self, asset: Asset, request: HubRequest, listing: Listing | None) -> Listing:
+        from cas import hub
+
+        if self.offline:
+            raise Offline(f"{asset.name!r}: {human(asset.size)} are not in the store, and "
+                          "--offline is set", hint=f"cas pull {asset.name}")  # fmt: skip
+        repo, commit = asset.repo or request.repo, asset.commit or ""
+        try:
+            snapshot = self._resolve(request, repo, commit)
+        except hub.NotOnHub:
+            # the history was squashed: the tree id decides whether what there is will serve
+            snapshot = self._resolve(request, repo, request.revision)
+        except Offline as error:
+            raise Offline(f"{asset.name!r}: {human(asset.size)} are not in the store: {error}",
+                          hint=error.hint) from None  # fmt: skip
+        known = {entry.path: entry.digest for entry in listing} if listing else {}
+        digests = {f.path: f.sha256 or known.get(f.path) for f in snapshot.files}
+        sizes = {f.path: f.size for f in snapshot.files}
+        here = usable(self.store, {d: sizes[p] for p, d in digests.items() if d})
+        missing = [f for f in snapshot.files if digests[f.path] not in here]
+        if missing:
+            digests |= self.fetch_files(snapshot, missing, asset.name)
+        found = Listing.of((path, digest) for path, digest in digests.items() if digest)
+        if found.digest != asset.tree:
+            raise IntegrityError(
+                f"{asset.name!r} at {repo}@{snapshot.commit[:12]}",
+                expected=f"tree {asset.tree_id}",
+                actual=tree_id(found.digest),
+                hint=f"cas lock --update {asset.name} pins what the Hub has now",
+            )
+        return found
+
+    def _resolve(self, request: HubRequest, repo: str, revision: str | None) -> Snapshot:
+        from cas import hub
+
+        return hub.resolve(
+            request.kind,  # type: ignore[arg-type]  # parsed to one of the three kinds
+            repo,
+            revision,
+            include=request.include,
+            exclude=request.exclude,
+            notice=self.progress.note,
+        )
+
+    def _from_recipe(self, asset: Asset) -> Listing:
+        request = asset.request
+        if not isinstance(request, RecipeRequest):
+            raise SourceError(f"{asset.name!r} has no recipe")
+        source = self.lock.find(request.input)
+        locked = next(iter(asset.inputs.values()), source.tree)
+        if locked != source.tree:
+            raise SourceError(
+                f"{asset.name!r} is not in the store, and its input {source.name!r} has moved, "
+                f"so it can't be built as it was",
+                hint=f"cas lock --update {source.name} --build",
+            )
+        if self.project.tree_of(source) is None:
+            self.bring(source)
+        listing, _, _, built = self.build_recipe(asset.name, request, source)
+        if listing.digest != asset.tree:
+            raise NotReproducible(
+                f"{asset.name!r}, built with {built.made_with} (locked with {asset.made_with})",
+                expected=f"tree {asset.tree_id}",
+                actual=tree_id(listing.digest),
+                hint=f"pip install '{(asset.made_with or '').replace(' ', '==')}', "
+                "or pull it from where it was made",
+            )
+        return listing
+
+    def _from_source(self, asset: Asset, request: LocalRequest) -> Listing:
+        from cas.installer.local import import_path
+
+        place = os.path.join(self.project.root, request.local)
+        why = f"its source {request.local!r} is gone"
+        if os.path.lexists(place):
+            listing = import_path(self.store, place, progress=self.progress).listing
+            if listing.digest == asset.tree:
+                return listing
+            why = f"its source {request.local!r} has other bytes now"
+        raise SourceError(
+            f"{asset.name!r}: {human(asset.size)} are not in the store, and {why}",
+            hint=f"cas add {request.local} --name {asset.name}, where the file is",
+        )
+
+    def _has_git_sha1(self, digest: Digest, file: HubFile) -> bool:
+        path = self.store.object(digest)
+        try:
+            if os.lstat(path).st_size != file.size:
+                return False
+            hasher = git_blob_hasher(file.size)
+            with open(path, "rb") as data:
+                while chunk := data.read(CHUNK):
+                    hasher.update(chunk)
+        except OSError:
+            return False
+        return hasher.hexdigest() == file.git_sha1 and digest in usable(
+            self.store, {digest: file.size}
+        )
+
+
+def origin_of(asset: Asset) -> Mapping[str, Any]:
+    """Return what the sidecar of an asset's tree says of where it came from."""
+    match asset.request:
+        case HubRequest(kind=kind):
+            origin: dict[str, Any] = {
+                "hub": {"kind": kind, "repo": asset.repo, "commit": asset.commit}
+            }
+            return origin | ({"access": asset.access} if asset.access else {})
+        case RecipeRequest():
+            inputs = {role: tree_id(tree) for role, tree in asset.inputs.items()}
+            return {"recipe": asset.recipe, "inputs": inputs}
+    return {"local": True}
+
+
+def check_space(store: Store, needed: int) -> None:
+    """Raise StoreError if *needed* bytes don't fit on the store's file system."""
+    status = os.statvfs(store.root)
+    free = status.f_bavail * status.f_frsize
+    if needed + RESERVE > free:
+        raise StoreError(
+            f"{human(needed)} are needed, {human(free)} are free where the store {store.root} is",
+            hint="cas gc, or CAS_STORE=DIR on another disk",
+        )
+
+
+def human(size: int) -> str:
+    """Return bytes as a person reads them: ``90.9 MB``."""
+    value = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.2f} TB"

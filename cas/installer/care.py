@@ -1,0 +1,316 @@
+"""Care of what is stored: verify and repair, gc, and who refers to what."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from cas.digest import Digest, is_digest
+from cas.errors import CasError, StoreError, UnknownAsset, UsageError
+from cas.installer.bring import Bringer, origin_of
+from cas.lockfile import Lockfile
+from cas.progress import QUIET
+from cas.project import holds
+from cas.project.holds import root_id_of
+from cas.request import HubRequest
+from cas.store import (
+    GRACE,
+    collect,
+    mend,
+    quarantine,
+    read_listing,
+    read_root,
+    read_sidecar,
+    rebuilt_listing,
+    root_ids,
+    usable,
+    verify,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime, timedelta
+
+    from cas.listing import Listing
+    from cas.lockfile import Asset
+    from cas.progress import Progress
+    from cas.project import Project
+    from cas.store import Collected, Level, Store, Verified
+
+__all__ = ["collect_garbage", "registered", "verify_assets", "verify_json", "why"]
+
+SHORTEST = 6  # hexadecimal digits that `cas why` takes
+
+
+def verify_assets(
+    project: Project,
+    words: Iterable[str] = (),
+    *,
+    level: Level = "stat",
+    repair: bool = False,
+    progress: Progress = QUIET,
+) -> tuple[Verified, dict[Digest, list[str]]]:
+    """Read back assets, or the whole store; return what was found, and hash → asset names.
+
+    With *repair*, damaged objects go to quarantine, are fetched again by hash, and every
+    tree that held them is mended. What no source has stays bad, and is told.
+    """
+    lock = project.read_lock()
+    words = list(words)
+    only = {asset.tree for asset in lock.select(words)} if words else None
+    progress.begin("verify")
+    try:
+        result = verify(
+            project.store,
+            only,
+            level=level,
+            progress=lambda files, size: progress.advance(size, files=files),
+        )
+    finally:
+        progress.end()
+    names = _names(project.store, lock, result)
+    if repair and (result.bad or result.trees):
+        _repair(project, lock, result, progress)
+    return result, names
+
+
+def verify_json(result: Verified, names: Mapping[Digest, list[str]]) -> dict[str, Any]:
+    """Return what was found as ``cas verify --json`` says it."""
+    return {
+        "objects": result.objects,
+        "bytes": result.bytes,
+        "bad": [
+            {"hash": bad.hash, "reason": bad.reason, "assets": names.get(bad.hash, [])}
+            for bad in result.bad
+        ],
+    }
+
+
+def _repair(project: Project, lock: Lockfile, result: Verified, progress: Progress) -> None:
+    store = project.store
+    store.need_writable()
+    damaged = {bad.hash for bad in result.bad if not bad.tree}
+    listings: dict[Digest, Listing] = {}
+    for tree in result.trees:
+        listing = read_listing(store, tree)
+        if listing is None and not damaged & {tree}:
+            listing = rebuilt_listing(store, tree)
+        if listing is not None:
+            listings[tree] = listing
+    for digest in damaged:
+        if not _made_read_only(store, digest):
+            quarantine(store, digest)
+    by_tree = {asset.tree: asset for asset in lock}
+    fixed: set[Digest] = set()
+    bringer = Bringer(project, lock, progress=progress, offline=False, jobs=8)
+    for tree in sorted(result.trees):
+        listing = listings.get(tree)
+        try:
+            if listing is None or _missing(store, listing):
+                listing = _bring_again(bringer, tree, by_tree.get(tree))
+            bringer.put_listing(listing)
+            asset = by_tree.get(tree)
+            mend(store, listing, damaged, origin_of(asset) if asset else {"local": True})
+        except CasError as error:
+            progress.note(f"tree t1:{tree[:12]}… can't be repaired: {error}")
+            continue
+        fixed |= {tree, *(entry.digest for entry in listing)}
+    loose = {d for d in damaged if d not in fixed and not store.has(d)} - _wanted(listings, fixed)
+    result.bad = [bad for bad in result.bad if bad.hash not in fixed | loose]
+    result.trees -= fixed
+
+
+def _wanted(listings: Mapping[Digest, Listing], fixed: set[Digest]) -> set[Digest]:
+    """Return the objects of the trees that could not be repaired."""
+    left = {tree: listing for tree, listing in listings.items() if tree not in fixed}
+    return {*left, *(entry.digest for listing in left.values() for entry in listing)}
+
+
+def _made_read_only(store: Store, digest: Digest) -> bool:
+    """Say whether an object was only writable, its bytes right; it is read-only now."""
+    return digest in usable(store, {digest: None})
+
+
+def _missing(store: Store, listing: Listing) -> list[Digest]:
+    wanted: dict[Digest, int | None] = {entry.digest: None for entry in listing}
+    good = usable(store, wanted)
+    return [digest for digest in wanted if digest not in good]
+
+
+def _bring_again(bringer: Bringer, tree: Digest, asset: Asset | None) -> Listing:
+    """Bring the objects of a tree from where its asset, or its sidecar, says they were had."""
+    from dataclasses import replace
+
+    from cas import lockfile
+
+    if asset is None:
+        sidecar = read_sidecar(bringer.store, tree)
+        origin: Any = sidecar.origin.get("hub") if sidecar else None
+        if not isinstance(origin, dict):
+            raise StoreError("no source is known to have it")
+        asset = lockfile.Asset(
+            name=f"{origin['kind']}s/{origin['repo']}",
+            request=HubRequest(kind=str(origin["kind"]), repo=str(origin["repo"])),
+            tree=tree,
+            files=len(sidecar.sizes) if sidecar else 1,
+            size=sidecar.size if sidecar else 0,
+            repo=str(origin["repo"]),
+            commit=str(origin["commit"]),
+        )
+        paths = read_listing(bringer.store, tree)
+        if paths is not None:  # only these files: the patterns of its request are not known
+            include = tuple(entry.path for entry in paths)
+            asset = replace(asset, request=HubRequest(
+                kind=str(origin["kind"]), repo=asset.repo or "", include=include
+            ))  # fmt: skip
+    return bringer.source(asset)
+
+
+def _names(store: Store, lock: Lockfile, result: Verified) -> dict[Digest, list[str]]:
+    """Return which assets of the lock hold each bad thing."""
+    wanted = {bad.hash for bad in result.bad}
+    found: dict[Digest, list[str]] = {digest: [] for digest in wanted}
+    if not wanted:
+        return found
+    for asset in lock:
+        listing = read_listing(store, asset.tree)
+        held = {asset.tree, *(entry.digest for entry in listing or ())}
+        for digest in wanted & held:
+            found[digest].append(asset.name)
+    return found
+
+
+def collect_garbage(
+    store: Store,
+    *,
+    older_than: timedelta = GRACE,
+    dry_run: bool = False,
+    local_too: bool = False,
+    ignore_experiments: bool = False,
+    now: datetime | None = None,
+) -> Collected:
+    """Remove from the store what no project, experiment or recent use refers to (``gc``)."""
+
+    def of_project(path: str) -> tuple[set[Digest], set[Digest]] | None:
+        return holds(path, experiments=not ignore_experiments)
+
+    return collect(
+        store,
+        project_holds=of_project,
+        older_than=older_than,
+        dry_run=dry_run,
+        local_too=local_too,
+        drop_experiments=ignore_experiments,
+        now=now,
+    )
+
+
+def why(project: Project | None, store: Store, word: str) -> dict[str, Any]:
+    """Return what a hash is, and who refers to it, as ``cas why --json`` says it.
+
+    *word* is at least six digits of an object, listing, tree or commit, or a name.
+    Raises UnknownAsset, UsageError.
+    """
+    lock = project.read_lock() if project else Lockfile()
+    digits = word.removeprefix("t1:")
+    commits = {a.commit: a for a in lock if a.commit}
+    if not digits or digits.strip("0123456789abcdef"):
+        asset = lock.find(word)
+        return _told(store, lock, project, asset.tree, "tree")
+    if len(digits) < SHORTEST:
+        raise UsageError(f"{word!r}: expected at least {SHORTEST} hexadecimal digits, or a name")
+    at_commit = [asset for commit, asset in commits.items() if commit.startswith(digits)]
+    if at_commit:
+        told = _told(store, lock, project, at_commit[0].tree, "commit")
+        return told | {
+            "hash": at_commit[0].commit,
+            "assets": sorted(a.name for a in lock if a.commit == at_commit[0].commit),
+        }
+    trees = {digest for digest, _ in store.trees()} | {asset.tree for asset in lock}
+    fits = {digest for digest in trees if digest.startswith(digits)}
+    objects = set(_objects_named(store, digits))
+    every = fits | objects
+    if not every:
+        raise UnknownAsset(f"no object, tree or commit {word!r} here", hint="cas list")
+    if len(every) > 1:
+        raise UnknownAsset(f"{word!r} fits {len(every)} hashes: {', '.join(sorted(every)[:4])}")
+    digest = every.pop()
+    return _told(store, lock, project, digest, "tree" if digest in fits else "object")
+
+
+def _objects_named(store: Store, digits: str) -> list[Digest]:
+    directory = store.place("objects", digits[:2])
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return []
+    return [
+        Digest(digits[:2] + name)
+        for name in names
+        if name.startswith(digits[2:]) and is_digest(digits[:2] + name)
+    ]
+
+
+def _told(
+    store: Store, lock: Lockfile, project: Project | None, digest: Digest, kind: str
+) -> dict[str, Any]:
+    trees = {digest} if kind != "object" else set()
+    for tree in {d for d, _ in store.trees()} | {asset.tree for asset in lock}:
+        if kind == "object":
+            listing = read_listing(store, tree)
+            if listing and any(entry.digest == digest for entry in listing):
+                trees.add(tree)
+    projects = []
+    for root in root_ids(store):
+        try:
+            record = read_root(store, root)
+        except StoreError:
+            continue
+        if record and trees & {*record.trees, *record.experiments}:
+            projects.append(record.path)
+    return {
+        "hash": digest,
+        "kind": kind,
+        "assets": sorted(asset.name for asset in lock if asset.tree in trees),
+        "projects": sorted(set(projects)),
+        "experiments": _experiments(project, {*trees, digest}) if project else [],
+    }
+
+
+def _experiments(project: Project, digests: set[Digest]) -> list[str]:
+    if not os.path.isdir(project.experiments):
+        return []
+    from pathlib import Path
+
+    from cas.experiments import list_records
+
+    found = set()
+    for record in list_records(Path(project.experiments)):
+        for used in record["assets"]:
+            if str(used["tree"]).removeprefix("t1:") in digests:
+                found.add(str(record["name"]))
+    return sorted(found)
+
+
+def registered(store: Store) -> list[dict[str, Any]]:
+    """Return the projects that the store knows, as ``cas store --json`` says them."""
+    rows = []
+    for root in root_ids(store):
+        try:
+            record = read_root(store, root)
+        except StoreError:
+            continue
+        if record is None:
+            continue
+        sizes = [s.size for tree in record.trees if (s := read_sidecar(store, tree))]
+        here = root_id_of(record.path) == root
+        rows.append(
+            {
+                "path": record.path,
+                "trees": len(record.trees),
+                "bytes": sum(sizes),
+                "last_seen": record.last_seen.isoformat().replace("+00:00", "Z"),
+                "present": here,
+            }
+        )
+    return rows

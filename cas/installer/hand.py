@@ -1,0 +1,112 @@
+"""Assets in a person's hands: writable copies to edit, and complete ones to take away."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from cas.errors import CasError, NotPulled, UsageError, ViewBlocked
+from cas.files import copy_file, discard, make_dirs, sync_all, temporary_name
+from cas.names import view_of
+from cas.progress import QUIET
+from cas.project import look
+from cas.project.views import make_parents
+from cas.store import walk
+
+if TYPE_CHECKING:
+    from cas.lockfile import Asset
+    from cas.progress import Progress
+    from cas.project import Project
+
+__all__ = ["edit", "export"]
+
+
+def edit(project: Project, word: str, *, progress: Progress = QUIET) -> str:
+    """Replace the view of an asset by a writable copy, and return its path.
+
+    Raises NotPulled, ViewBlocked.
+    """
+    asset = project.read_lock().find(word)
+    view = view_of(asset.name)
+    path = os.path.join(project.root, view)
+    if asset.name in project.edited() and not os.path.islink(path) and os.path.exists(path):
+        return path
+    if not look(project.root, view).replaceable:
+        raise ViewBlocked(f"{view} is no view of cas's, so it was left alone",
+                          hint="cas status")  # fmt: skip
+    make_parents(project.root, view)
+    work = os.path.join(os.path.dirname(path), temporary_name())
+    try:
+        _copy(project, asset, work, progress)
+        project.set_edited(project.edited() | {asset.name})
+        if os.path.islink(path):
+            os.unlink(path)
+        os.rename(work, path)
+    finally:
+        discard(work)
+    sync_all([os.path.dirname(path)], on=project.root)
+    return path
+
+
+def export(
+    project: Project, word: str | None, directory: str, *, progress: Progress = QUIET
+) -> list[str]:
+    """Make *directory* the tree of an asset, or (None) of all of them by name; return paths.
+
+    The copy is writable, complete and has no links into the store; a single file goes into
+    the directory. Refused unless the directory is absent or empty.
+    """
+    lock = project.read_lock()
+    assets = [lock.find(word)] if word is not None else list(lock)
+    target = os.path.abspath(directory)
+    if os.path.lexists(target) and (not os.path.isdir(target) or os.listdir(target)):
+        raise UsageError(f"{directory!r}: expected an absent or empty directory",
+                         hint="cas export NAME OTHER_DIR")  # fmt: skip
+    parent = os.path.dirname(target)
+    make_dirs(parent)
+    work = os.path.join(parent, temporary_name())
+    paths = []
+    try:
+        for asset in assets:
+            place = work if word is not None else os.path.join(work, asset.name)
+            if asset.file:
+                os.makedirs(place if word is not None else os.path.dirname(place), exist_ok=True)
+                place = os.path.join(place, asset.file) if word is not None else place
+            else:
+                os.makedirs(os.path.dirname(place), exist_ok=True)
+            _copy(project, asset, place, progress)
+            paths.append(target + place[len(work) :])
+        os.makedirs(work, exist_ok=True)
+        if os.path.isdir(target):
+            os.rmdir(target)
+        os.rename(work, target)
+    finally:
+        discard(work)
+    sync_all([parent], on=parent)
+    return paths
+
+
+def _copy(project: Project, asset: Asset, target: str, progress: Progress) -> None:
+    """Copy an asset, shared blocks where it can be, to a new path; writable and synced."""
+    found = project.tree_of(asset)
+    if found is None:
+        raise NotPulled(f"{asset.name!r} is not here", hint=f"cas pull {asset.name}")
+    tree = found[0]
+    files = walk(tree)
+    progress.begin(f"copy {asset.name}", files=len(files), size=asset.size)
+    made = []
+    try:
+        for name in sorted(files):
+            place = target if asset.file else os.path.join(target, name)
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            try:
+                copy_file(os.path.join(tree, name), place)
+            except OSError as error:
+                raise CasError(f"{place!r} can't be written: {error.strerror}") from None
+            os.chmod(place, 0o644)
+            made.append(place)
+            progress.advance(files[name].st_size, files=1)
+    finally:
+        progress.end()
+    directories = {os.path.dirname(place) for place in made}
+    sync_all([*made, *directories], on=os.path.dirname(target))

@@ -1,0 +1,136 @@
+"""Switch views: one symlink an asset, replaced by rename, and only if it is ours."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cas.errors import CasError, ViewBlocked
+from cas.files import discard, replace_symlink, sweep, sync_all, temporary_name
+from cas.names import view_of
+from cas.project import look
+from cas.project.views import make_parents
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cas.lockfile import Asset
+    from cas.project import Project
+
+__all__ = ["Linked", "check_views", "link_views", "unlink_view"]
+
+
+@dataclass(slots=True)
+class Linked:
+    """What became of the views of a call."""
+
+    changed: int = 0
+    refused: list[tuple[Asset, CasError]] = field(default_factory=list)
+    kept_edits: list[str] = field(default_factory=list)
+
+
+def check_views(
+    project: Project, assets: Iterable[Asset], *, relink: bool, force: bool
+) -> tuple[list[Asset], Linked]:
+    """Return the assets whose views may be made, and what is refused or kept, and why.
+
+    It is asked before anything is downloaded: a view into a store that can't be seen from
+    here is another machine's, and a job with another CAS_STORE must not fetch terabytes.
+    """
+    edited = project.edited()
+    good, seen = [], Linked()
+    for asset in assets:
+        view = view_of(asset.name)
+        lies = look(project.root, view)
+        if lies.state == "link" and lies.store and not relink and not _visible(lies.store):
+            seen.refused.append((asset, ViewBlocked(
+                f"{view} leads to the store {lies.store}, which can't be seen from here",
+                hint=f"cas pull --relink {asset.name}",
+            )))  # fmt: skip
+        elif lies.replaceable or (asset.name in edited and force):
+            good.append(asset)
+        elif asset.name in edited:
+            seen.kept_edits.append(asset.name)
+        else:
+            what = (
+                f"a link to {lies.target!r}" if lies.state == "foreign link" else f"a {lies.state}"
+            )
+            seen.refused.append((asset, ViewBlocked(
+                f"{view} is {what} that cas did not make, so it was left alone",
+                hint=f"cas adopt {view}" if lies.state == "directory" else f"mv {view} elsewhere",
+            )))  # fmt: skip
+    return good, seen
+
+
+def link_views(
+    project: Project, trees: Iterable[tuple[Asset, str]], seen: Linked, *, force: bool = False
+) -> Linked:
+    """Point each view at its tree, durably; the trees stand already."""
+    touched: list[str] = []
+    edited = project.edited()
+    forgotten = set()
+    for asset, tree in trees:
+        view = view_of(asset.name)
+        target = project.target_of(asset, tree)
+        lies = look(project.root, view)
+        if lies.target == target and lies.state == "link":
+            continue
+        path = os.path.join(project.root, view)
+        aside = None
+        try:
+            parents = make_parents(project.root, view)
+            if not lies.replaceable:
+                if not (force and asset.name in edited):
+                    raise ViewBlocked(f"{view} changed meanwhile, so it was left alone")
+                aside = os.path.join(os.path.dirname(path), temporary_name())
+                os.rename(path, aside)
+                forgotten.add(asset.name)
+            sweep(os.path.dirname(path))
+            replace_symlink(path, target)
+        except ViewBlocked as error:
+            seen.refused.append((asset, error))
+            continue
+        except OSError as error:
+            seen.refused.append((asset, CasError(
+                f"the view {view} can't be made: {error.strerror} ({error.filename})"
+            )))  # fmt: skip
+            continue
+        if aside:
+            discard(aside)
+        touched += parents
+        seen.changed += 1
+    if touched:
+        sync_all(touched, on=project.root)
+    stale = {
+        name
+        for name in edited
+        if name in forgotten or os.path.islink(os.path.join(project.root, view_of(name)))
+    }
+    if stale:
+        project.set_edited(edited - stale)
+    return seen
+
+
+def unlink_view(project: Project, name: str) -> str | None:
+    """Remove the view of an asset if it is ours; return what is there instead, if anything."""
+    view = view_of(name)
+    lies = look(project.root, view)
+    if lies.state == "link":
+        path = os.path.join(project.root, view)
+        os.unlink(path)
+        parent = os.path.dirname(path)
+        sync_all([parent], on=project.root)
+        top = os.path.join(project.root, "assets")
+        while os.path.dirname(parent) != top and parent != top:
+            try:
+                os.rmdir(parent)
+            except OSError:
+                break
+            parent = os.path.dirname(parent)
+        return None
+    return None if lies.state == "absent" else view
+
+
+def _visible(store: str) -> bool:
+    return os.path.exists(os.path.join(store, "VERSION"))

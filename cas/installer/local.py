@@ -1,0 +1,183 @@
+"""Local files into the store: walked without following links, hashed as they are copied."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cas.errors import CasError, ListingError, UsageError
+from cas.listing import Listing, check_path, is_left_out
+from cas.store import Publisher, Staging, add_file
+
+if TYPE_CHECKING:
+    from cas.progress import Progress
+    from cas.store import Store
+
+__all__ = ["Imported", "check_source", "files_below", "import_path"]
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of a local file or directory."""
+
+    listing: Listing
+    sizes: tuple[int, ...]
+    """bytes of each file, in the order of the listing"""
+    file: str | None
+    """The file's own name, if it is a single file."""
+
+
+def import_path(
+    store: Store,
+    path: str,
+    *,
+    progress: Progress,
+    follow: bool = False,
+    skip_special: bool = False,
+    move: bool = False,
+) -> Imported:
+    """Put a file or a directory into the store, durable; its listing is not stored yet.
+
+    *follow* imports what symlinks point to, *skip_special* leaves out symlinks, FIFOs,
+    sockets and devices; without them such a thing is refused. With *move* the files become
+    the objects themselves, where they can; the caller removes the old names afterwards.
+
+    Raises:
+        UsageError: nothing is there, or something that can't be an asset.
+        ListingError: a name that can't be in a tree.
+    """
+    try:
+        status = os.stat(path) if follow else os.lstat(path)
+    except OSError as error:
+        raise UsageError(f"{path!r}: {error.strerror}") from None
+    if stat.S_ISLNK(status.st_mode):
+        raise UsageError(
+            f"{path!r} is a symlink, so its bytes are another file's",
+            hint=f"cas add --follow {path}",
+        )
+    single = None
+    if stat.S_ISREG(status.st_mode):
+        single = os.path.basename(path)
+        found = [(single, path, status.st_size)]
+        check_path(single)
+    elif stat.S_ISDIR(status.st_mode):
+        found = files_below(path, follow=follow, skip_special=skip_special)
+    else:
+        raise UsageError(f"{path!r} is no file and no directory: {_kind(status)}")
+    if not found:
+        raise UsageError(f"{path!r} holds no file that could be imported")
+    needed = sum(size for _, _, size in found)
+    _check_space(store, needed, move=move)
+    staging, publisher = Staging(store), Publisher(store)
+    progress.begin(f"import {os.path.basename(path.rstrip('/'))}", files=len(found), size=needed)
+    entries = {}
+    try:
+        for name, place, _ in found:
+            try:
+                sums = add_file(
+                    store,
+                    staging,
+                    publisher,
+                    os.path.realpath(place) if follow else place,
+                    move=move,
+                    progress=progress.advance,
+                )
+            except OSError as error:
+                if error.filename is None or error.filename == place:
+                    raise CasError(f"{place!r} can't be read: {error.strerror}") from None
+                raise
+            entries[name] = sums
+            progress.advance(0, files=1)
+        publisher.flush()
+    finally:
+        publisher.give_up()
+        progress.end()
+    listing = Listing.of((name, sums.sha256) for name, sums in entries.items())
+    return Imported(listing, tuple(entries[entry.path].size for entry in listing), single)
+
+
+def files_below(
+    path: str, *, follow: bool = False, skip_special: bool = False
+) -> list[tuple[str, str, int]]:
+    """Return (name in the tree, path, bytes) of every file below *path*, sorted by name.
+
+    Raises UsageError for symlinks and what is no file (the first five named), ListingError
+    for a name that can't be in a tree.
+    """
+    found: list[tuple[str, str, int]] = []
+    special: list[str] = []
+    todo = [("", path)]
+    seen: set[tuple[int, int]] = set()
+    while todo:
+        inner, place = todo.pop()
+        status = os.stat(place)
+        if (status.st_dev, status.st_ino) in seen:
+            raise UsageError(f"{place!r}: a symlink leads back to a directory above it")
+        if follow:
+            seen.add((status.st_dev, status.st_ino))
+        try:
+            entries = list(os.scandir(place))
+        except OSError as error:
+            raise CasError(f"{place!r} can't be read: {error.strerror}") from None
+        for entry in entries:
+            name = f"{inner}{entry.name}"
+            if is_left_out(name) or is_left_out(name + "/"):
+                continue
+            if entry.is_dir(follow_symlinks=follow):
+                if name == ".cache" or entry.name == ".git":
+                    _check_name(name, entry.path)
+                todo.append((name + "/", entry.path))
+            elif entry.is_file(follow_symlinks=follow):
+                _check_name(name, entry.path)
+                found.append((name, entry.path, entry.stat(follow_symlinks=follow).st_size))
+            elif not skip_special:
+                special.append(f"{name!r} ({_kind(entry.stat(follow_symlinks=False))})")
+    if special:
+        more = f" and {len(special) - 5} more" if len(special) > 5 else ""
+        raise UsageError(
+            f"{path!r} holds what is no regular file: {', '.join(sorted(special)[:5])}{more}",
+            hint="--follow imports what symlinks point to, --skip-special leaves all of them out",
+        )
+    return sorted(found)
+
+
+def _check_name(name: str, place: str) -> None:
+    try:
+        check_path(name)
+    except ListingError as error:
+        raise ListingError(f"{place!r}: {error}") from None
+
+
+def check_source(store: Store, path: str) -> None:
+    """Raise UsageError if a directory is a project, or the store lies in it, or it in the store."""
+    if not os.path.isdir(path):
+        return
+    real = os.path.realpath(path)
+    if os.path.lexists(os.path.join(real, "assets.lock")):
+        raise UsageError(f"{path!r} is a project, expected a directory of files")
+    for inner, outer in ((store.root, real), (real, store.root)):
+        if inner == outer or inner.startswith(outer.rstrip("/") + "/"):
+            raise UsageError(f"{path!r} and the store {store.root} lie in each other")
+
+
+def _check_space(store: Store, needed: int, *, move: bool) -> None:
+    if move:
+        return
+    from cas.installer.bring import check_space
+
+    check_space(store, needed)
+
+
+def _kind(status: os.stat_result) -> str:
+    for test, word in (
+        (stat.S_ISLNK, "symlink"),
+        (stat.S_ISFIFO, "FIFO"),
+        (stat.S_ISSOCK, "socket"),
+        (stat.S_ISBLK, "device"),
+        (stat.S_ISCHR, "device"),
+    ):
+        if test(status.st_mode):
+            return word
+    return "special file"

@@ -1,0 +1,306 @@
+"""pull: assets.lock → store → views. It reads the lock, and never writes it.
+
+First the requests are compared with the pins, then views are looked at, then trees are
+announced, looked for, brought, and last linked. What can't be had is told at the end;
+everything else is there.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cas import lockfile
+from cas.digest import hash_bytes
+from cas.errors import AccessDenied, CasError, NotPulled, Offline, OutOfStep, StoreError
+from cas.files import sweep
+from cas.installer.bring import Bringer, human
+from cas.installer.link import Linked, check_views, link_views
+from cas.names import view_of
+from cas.progress import QUIET
+from cas.project import holds, look
+from cas.request import RecipeRequest
+from cas.store import Vanished, announce, end, read_root, settle, shared_gc_mutex, standing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from cas.digest import Digest
+    from cas.lockfile import Asset, Lockfile
+    from cas.progress import Progress
+    from cas.project import Project
+    from cas.request import Request
+    from cas.store import Call
+
+__all__ = ["Pulled", "check_in_step", "needs_of", "out_of_step", "pull", "stale_inputs"]
+
+TRIES = 5  # of a call whose objects vanish under it, where a file system's locks lie
+
+
+@dataclass(slots=True)
+class Pulled:
+    """What a pull did."""
+
+    assets: int = 0
+    """Assets that are in place now."""
+    downloaded_files: int = 0
+    downloaded_bytes: int = 0
+    linked: int = 0
+    """Views that were made or moved."""
+    failed: list[tuple[Asset, CasError]] = field(default_factory=list)
+
+    def json(self) -> dict[str, Any]:
+        """Return it as ``cas pull --json`` says it."""
+        return {
+            "assets": self.assets,
+            "downloaded_files": self.downloaded_files,
+            "downloaded_bytes": self.downloaded_bytes,
+            "linked": self.linked,
+        }
+
+    def raise_if_incomplete(self) -> None:
+        """Raise one error for all that could not be had; its exit code is theirs.
+
+        3 only where every one was offline, 4 only where every one was denied.
+        """
+        if not self.failed:
+            return
+        if len(self.failed) == 1:
+            raise self.failed[0][1]
+        errors = [error for _, error in self.failed]
+        kinds: list[type[CasError]] = [Offline, AccessDenied]
+        kind = next((k for k in kinds if all(isinstance(e, k) for e in errors)), CasError)
+        size = sum(asset.size for asset, _ in self.failed)
+        lines = "".join(f"\n  {asset.name}: {error}" for asset, error in self.failed)
+        raise kind(
+            f"{len(errors)} of {self.assets + len(errors)} assets are not in place "
+            f"({human(size)}):{lines}",
+            hint=next((error.hint for error in errors if error.hint), None),
+        )
+
+
+def out_of_step(requests: Mapping[str, Request], lock: Lockfile) -> dict[str, str]:
+    """Return name → how its request and its pin differ, for all that are out of step."""
+    found = {}
+    for name in sorted({*requests, *lock.assets}):
+        if name not in lock.assets:
+            found[name] = "is requested and not locked"
+        elif name not in requests:
+            found[name] = "is locked and not requested"
+        elif requests[name] != lock.assets[name].request:
+            found[name] = "has another request than it was locked with"
+    return found
+
+
+def stale_inputs(lock: Lockfile) -> dict[str, str]:
+    """Return name → the input that moved since it was built, for derived assets."""
+    found = {}
+    for asset in lock:
+        if isinstance(asset.request, RecipeRequest) and not asset.request.keep:
+            source = lock.assets.get(asset.request.input)
+            if source is None or source.tree not in asset.inputs.values():
+                found[asset.name] = asset.request.input
+    return found
+
+
+def check_in_step(project: Project, lock: Lockfile, words: Iterable[str] = ()) -> None:
+    """Raise OutOfStep if a request and its pin differ, for *words*, or all."""
+    differing = out_of_step(project.read_settings().requests, lock)
+    words = list(words)
+    if words and differing:
+        known = lock.with_assets([])
+        wanted = {asset.name for asset in known.select(w for w in words if _fits(known, w))}
+        wanted |= {word for word in words if word in differing}
+        differing = {name: how for name, how in differing.items() if name in wanted}
+    if differing:
+        names = "".join(f"\n  {name} {how}" for name, how in differing.items())
+        raise OutOfStep(
+            f"assets.lock is out of step with pyproject.toml:{names}",
+            hint="cas lock, or: cas pull --frozen",
+        )
+
+
+def pull(
+    project: Project,
+    words: Iterable[str] = (),
+    *,
+    groups: Iterable[str] = (),
+    frozen: bool = False,
+    offline: bool = False,
+    force: bool = False,
+    views: bool = True,
+    relink: bool = False,
+    jobs: int = 8,
+    progress: Progress = QUIET,
+) -> Pulled:
+    """Bring *words* and *groups* (all, if none is given) into the store and link them.
+
+    Args:
+        project: whose lock is pulled.
+        words: names, globs or Hub ids.
+        groups: groups that requests name.
+        frozen: do not compare with the requests in pyproject.toml.
+        offline: take nothing from the network.
+        force: replace views that are writable copies (``cas edit``).
+        views: make views; else only the store is filled.
+        relink: also move views that lead to a store which can't be seen.
+        jobs: downloads at a time.
+        progress: is told how it goes.
+
+    Raises:
+        OutOfStep: the requests ask for something else than is pinned.
+        UnknownAsset, LockfileError, StoreError.
+    """
+    lock_bytes, requests_bytes = project.lock_bytes(), project.requests_bytes()
+    lock = lockfile.parse(lock_bytes)
+    words, groups = list(words), list(groups)
+    if not frozen:
+        check_in_step(project, lock, words)
+    assets = lock.select(words, groups)
+    for name, source in stale_inputs(lock).items():
+        if name in {asset.name for asset in assets}:
+            progress.note(
+                f"{name} was made of an earlier {source}: cas lock --update {source} --build"
+            )
+    if views:
+        wanted, seen = check_views(project, assets, relink=relink, force=force)
+    else:
+        wanted, seen = assets, Linked()
+    for name in seen.kept_edits:
+        progress.note(f"{name} is being edited: {view_of(name)} was left as it is")
+    for _ in range(TRIES):
+        bringer = Bringer(project, lock, progress=progress, offline=offline, jobs=jobs)
+        try:
+            result = _call(project, lock, wanted, seen, bringer, link=views, force=force)
+            break
+        except Vanished:
+            continue
+    else:
+        raise StoreError(f"the store {project.store.root} loses what is put into it",
+                         hint="cas verify")  # fmt: skip
+    result.failed += seen.refused
+    result.assets += len(seen.kept_edits)
+    _settle(project, lock, lock_bytes, progress)
+    if not result.failed and not seen.kept_edits and views:
+        project.keep_warm(lock_bytes, requests_bytes, lock)
+    return result
+
+
+def _call(
+    project: Project,
+    lock: Lockfile,
+    wanted: list[Asset],
+    seen: Linked,
+    bringer: Bringer,
+    *,
+    link: bool,
+    force: bool,
+) -> Pulled:
+    """Do one try of a pull: announce, look, bring, look again, link."""
+    store = project.store
+    call: Call | None = None
+    if not store.readonly and wanted and not _nothing_to_do(project, wanted, link=link):
+        root = project.root_id(draw=True) or ""
+        with shared_gc_mutex(store):
+            call = announce(store, root, path=project.root, trees=_needed(lock, wanted))
+        sweep(store.place("staging"))
+    result = Pulled()
+    try:
+        stand: list[tuple[Asset, str]] = []
+        for asset in sorted(wanted, key=lambda a: isinstance(a.request, RecipeRequest)):
+            found = project.tree_of(asset)
+            try:
+                path = found[0] if found else _bring(bringer, asset)
+            except Vanished:
+                raise
+            except CasError as error:
+                result.failed.append((asset, error))
+                continue
+            stand.append((asset, path))
+        for asset, _ in stand:
+            if project.tree_of(asset) is None:
+                raise Vanished(f"tree {asset.tree_id} went while it was being linked")
+        if link:
+            link_views(project, stand, seen, force=force)
+        result.assets = len(stand)
+        result.linked = seen.changed
+        result.downloaded_files, result.downloaded_bytes = bringer.files, bringer.bytes
+        if call:
+            _settle(project, lock, project.lock_bytes(), bringer.progress)
+    finally:
+        if call:
+            end(call)
+    return result
+
+
+def _bring(bringer: Bringer, asset: Asset) -> str:
+    if bringer.store.readonly:
+        _, why = standing(bringer.store, asset.tree)
+        raise NotPulled(
+            f"{asset.name!r}: {why}, and the store {bringer.store.root} can't be written: "
+            f"{bringer.store.readonly}",
+            hint="CAS_STORE=DIR names another store",
+        )
+    return bringer.bring(asset)
+
+
+def _nothing_to_do(project: Project, wanted: list[Asset], *, link: bool) -> bool:
+    for asset in wanted:
+        found = project.tree_of(asset)
+        if found is None:
+            return False
+        target = project.target_of(asset, found[0])
+        if link and look(project.root, view_of(asset.name)).target != target:
+            return False
+    return True
+
+
+def _needed(lock: Lockfile, wanted: list[Asset]) -> set[Digest]:
+    """Return the trees of *wanted*, and of what they are made of."""
+    trees = {asset.tree for asset in wanted}
+    for asset in wanted:
+        trees.update(asset.inputs.values())
+    return trees
+
+
+def needs_of(project: Project) -> None:
+    """Write down what the project's lock, as it is now, needs of the store."""
+    data = project.lock_bytes()
+    _settle(project, lockfile.parse(data), data, QUIET)
+
+
+def _settle(project: Project, lock: Lockfile, lock_bytes: bytes, progress: Progress) -> None:
+    """Write down what the project needs of the store now."""
+    store = project.store
+    if store.readonly:
+        if os.path.isdir(store.root):
+            progress.note(
+                f"the store {store.root} can't be written ({store.readonly}): "
+                "its gc does not know of this project"
+            )
+        return
+    root = project.root_id(draw=True) or ""
+    try:
+        read_root(store, root)
+        experiments: set[Digest] = set()
+    except StoreError:
+        found = holds(project.root)  # the root is damaged: ask the records themselves
+        experiments = found[1] if found else set()
+    settle(
+        store,
+        root,
+        path=project.root,
+        lock=hash_bytes(lock_bytes),
+        trees=[asset.tree for asset in lock],
+        experiments=experiments,
+        keep_experiments=True,
+    )
+
+
+def _fits(lock: Lockfile, word: str) -> bool:
+    try:
+        lock.select([word])
+    except CasError:
+        return False
+    return True

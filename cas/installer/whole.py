@@ -1,0 +1,173 @@
+"""The store as a whole: move it to another place, or remove it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from cas.errors import IntegrityError, StoreError, UsageError
+from cas.files import fsync_dir, hold, remove_tree, replace_symlink, sync_all
+from cas.installer.care import registered
+from cas.names import view_of
+from cas.progress import QUIET
+from cas.project import Project, look, store_root
+from cas.project.holds import root_id_of
+from cas.store import (
+    Publisher,
+    Staging,
+    add_file,
+    build,
+    open_store,
+    read_listing,
+    read_sidecar,
+    root_ids,
+)
+
+if TYPE_CHECKING:
+    from cas.progress import Progress
+    from cas.store import Store
+
+__all__ = ["move_store", "remove_store"]
+
+
+def move_store(store: Store, directory: str, *, progress: Progress = QUIET) -> str:
+    """Move the store to *directory* (absent or empty), and return the new path.
+
+    By rename where it can; else every object is copied and hashed, and trees are built
+    anew, before the old store goes. Views of the projects that the store knows on this
+    machine are pointed at the new place, and the user's configuration file names it.
+
+    Raises UsageError, StoreError, IntegrityError: then the old store is as it was.
+    """
+    store.need_writable()
+    target = os.path.abspath(os.path.expanduser(directory))
+    if os.path.lexists(target) and (not os.path.isdir(target) or os.listdir(target)):
+        raise UsageError(f"{directory!r}: expected an absent or empty directory")
+    if target.startswith(store.root.rstrip("/") + "/"):
+        raise UsageError(f"{directory!r} lies in the store")
+    if not os.path.isdir(store.place("objects")):
+        raise StoreError(f"there is no store at {store.root} yet", hint="CAS_STORE=DIR names one")
+    with hold(store.place("mutex", "gc"), wait=False) as alone:
+        if not alone:
+            raise StoreError(f"the store {store.root} is in use", hint="cas store move, later")
+        roots = [row["path"] for row in registered(store) if row["present"]]
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        try:
+            if os.path.isdir(target):
+                os.rmdir(target)
+            os.rename(store.root, target)
+            fsync_dir(os.path.dirname(target))
+            fsync_dir(os.path.dirname(store.root))
+        except OSError as error:
+            progress.note(f"it can't be renamed ({error.strerror}): it is copied")
+            _copy(store, target, progress)
+            remove_tree(store.root)
+    for root in roots:
+        _repoint(root, store.root, target)
+    _configure(target, progress)
+    return target
+
+
+def remove_store(store: Store, *, local_too: bool = False) -> str:
+    """Remove the whole store, and return where it was.
+
+    Raises StoreError where it holds trees that no other source is known to have, unless
+    *local_too*; or where it is in use.
+    """
+    store.need_writable()
+    local = [
+        digest
+        for digest, _ in store.trees()
+        if (sidecar := read_sidecar(store, digest)) is None
+        or not ("hub" in sidecar.origin or "recipe" in sidecar.origin)
+    ]
+    if local and not local_too:
+        raise StoreError(
+            f"{len(local)} trees of {store.root} are known to no other source, "
+            f"as t1:{local[0][:12]}…",
+            hint="cas store rm --local-too",
+        )
+    os.makedirs(store.place("mutex"), exist_ok=True)
+    with hold(store.place("mutex", "gc"), wait=False) as alone:
+        if not alone:
+            raise StoreError(f"the store {store.root} is in use", hint="cas store rm, later")
+        remove_tree(store.root)
+    return store.root
+
+
+def _copy(store: Store, target: str, progress: Progress) -> None:
+    new = open_store(target)
+    rows = [(digest, entry.path) for digest, entry in store.objects()]
+    progress.begin("copy the store", files=len(rows), size=sum(os.stat(p).st_size for _, p in rows))
+    staging, publisher = Staging(new), Publisher(new)
+    try:
+        for digest, path in rows:
+            sums = add_file(new, staging, publisher, path, progress=progress.advance)
+            if sums.sha256 != digest:
+                raise IntegrityError(
+                    f"object in {store.root}",
+                    expected=f"sha256 {digest}",
+                    actual=sums.sha256,
+                    hint="cas verify --full --repair",
+                )
+            progress.advance(0, files=1)
+        publisher.flush()
+        for digest, entry in store.trees():
+            sidecar, listing = read_sidecar(store, digest), read_listing(store, digest)
+            if listing is None:
+                raise StoreError(f"the listing of tree t1:{digest} is lost",
+                                 hint="cas verify --repair")  # fmt: skip
+            build(new, listing, sidecar.origin if sidecar else {"local": True})
+            for end in (".used", ".bad"):
+                if os.path.exists(entry.path + end):
+                    shutil.copy2(entry.path + end, new.tree(digest) + end)
+        for root in root_ids(store):
+            new.make_dir(new.place("roots"))
+            shutil.copytree(store.place("roots", root), new.place("roots", root))
+        sync_all([new.place("roots")], on=new.root)
+    except BaseException:
+        remove_tree(target)
+        raise
+    finally:
+        publisher.give_up()
+        progress.end()
+
+
+def _repoint(root: str, old: str, new: str) -> None:
+    """Point a project's views at the store's new place."""
+    if root_id_of(root) is None:
+        return
+    project = Project(root)
+    touched = []
+    for asset in project.read_lock():
+        view = look(root, view_of(asset.name))
+        if view.state == "link" and view.store == old:
+            path = os.path.join(root, view_of(asset.name))
+            replace_symlink(path, new + view.target[len(old) :])
+            touched.append(os.path.dirname(path))
+    if touched:
+        sync_all(touched, on=root)
+
+
+def _configure(target: str, progress: Progress) -> None:
+    """Name the new place in the user's configuration file, unless the environment does."""
+    if os.environ.get("CAS_STORE"):
+        progress.note(f"CAS_STORE names {os.environ['CAS_STORE']}: set it to {target}")
+        return
+    if store_root() == target:
+        return
+    import platformdirs
+    import tomlkit
+
+    from cas.files import make_dirs, replace
+
+    place = os.path.join(platformdirs.user_config_dir("cas"), "config.toml")
+    try:
+        with open(place, encoding="utf-8") as file:
+            document: Any = tomlkit.parse(file.read())
+    except FileNotFoundError:
+        document = tomlkit.document()
+    document["store"] = target
+    make_dirs(os.path.dirname(place))
+    replace(place, tomlkit.dumps(document).encode())

@@ -1,0 +1,23 @@
+"""The resolver: from what is asked for to what is locked. Only this room writes assets.lock.
+
+``pin`` one request → one pin · ``lock`` all requests → the lock · ``add`` a new request with its
+pin and bytes · ``adopt`` files that lie under ``assets/`` already · ``write`` the two files
+"""
+
+from cas.resolver.add import AddOptions, add, remove
+from cas.resolver.adopt import Adopted, adopt
+from cas.resolver.lock import check, lock, merge, outdated
+from cas.resolver.pin import Move
+
+__all__ = [
+    "AddOptions",
+    "Adopted",
+    "Move",
+    "add",
+    "adopt",
+    "check",
+    "lock",
+    "merge",
+    "outdated",
+    "remove",
+]

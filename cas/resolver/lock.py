@@ -1,0 +1,276 @@
+"""lock: bring assets.lock in step with the requests, and move pins when asked to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cas import lockfile
+from cas.errors import CasError, LockfileError, OutOfStep, UnknownAsset
+from cas.installer import Bringer, out_of_step
+from cas.installer.pull import needs_of, stale_inputs
+from cas.progress import QUIET
+from cas.request import HubRequest, LocalRequest, RecipeRequest, Request
+from cas.resolver import pin
+from cas.resolver.pin import Move, move_of
+from cas.resolver.write import change_lock, one_writer
+from cas.store import announce, end, shared_gc_mutex
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from cas.lockfile import Asset, Lockfile
+    from cas.progress import Progress
+    from cas.project import Project
+
+__all__ = ["check", "lock", "merge", "outdated"]
+
+
+def check(project: Project) -> None:
+    """Raise OutOfStep unless the lock is what the requests ask for, and nothing is stale.
+
+    No network, nothing written.
+    """
+    now = project.read_lock()
+    lines = [f"{n} {how}" for n, how in out_of_step(project.read_settings().requests, now).items()]
+    lines += [f"{name} is stale: {source} moved" for name, source in stale_inputs(now).items()]
+    if lines:
+        listed = "".join(f"\n  {line}" for line in lines)
+        raise OutOfStep(
+            f"assets.lock is not what pyproject.toml asks for:{listed}",
+            hint="cas lock" if not stale_inputs(now) else "cas lock --update NAME --build",
+        )
+
+
+def lock(
+    project: Project,
+    *,
+    update: Iterable[str] = (),
+    update_all: bool = False,
+    build: bool = False,
+    dry_run: bool = False,
+    side: str | None = None,
+    rebuild: Iterable[str] = (),
+    offline: bool = False,
+    progress: Progress = QUIET,
+) -> list[Move]:
+    """Pin what is new or changed in the requests, and keep every other pin.
+
+    Args:
+        project: whose lock it is.
+        update: names or Hub ids that are resolved again.
+        update_all: resolve all again.
+        build: build again what is made of the updated assets.
+        dry_run: write nothing.
+        side: ``ours`` or ``theirs``, for what conflict markers leave undecided.
+        rebuild: derived assets that are built again and compared with their lock.
+        offline: take nothing from the network.
+        progress: is told how it goes.
+
+    Returns what moved; an error before the end leaves the lock as it was.
+
+    Raises:
+        UnknownAsset, RequestError, LockfileError, and all that pinning raises.
+    """
+    requests = project.read_settings().requests
+    text = project.lock_bytes()
+    decoded = text.decode("utf-8", "replace")
+    merged = lockfile.has_conflict(decoded)
+    before = merge(decoded, side) if merged else lockfile.parse(text)
+    bringer = Bringer(project, before, progress=progress, offline=offline, jobs=8)
+    chosen = _chosen(before, requests, update, update_all=update_all)
+    for name in rebuild:
+        _rebuild(bringer, before.find(name))
+    moves: list[Move] = []
+    now = before.with_assets([], without=[n for n in before.assets if n not in requests])
+    moves += [move_of(bringer, n, a, None) for n, a in before.assets.items() if n not in requests]
+    for name, request in sorted(requests.items(), key=_inputs_first):
+        old = now.assets.get(name)
+        bringer.lock = now
+        new = _pin(bringer, name, request, old, moved=name in chosen, build=build)
+        if new != old:
+            now = now.with_assets([new])
+        if old is None or new.tree != old.tree or new.commit != old.commit:
+            moves.append(move_of(bringer, name, old, new))
+    if not dry_run:
+        _write(project, bringer, before, now, whole=now if merged else None)
+        for name, source in stale_inputs(now).items():
+            progress.note(f"{name} is stale now: it was made of an earlier {source}; "
+                          f"cas lock --update {source} --build")  # fmt: skip
+    return sorted(moves, key=lambda move: move.name)
+
+
+def merge(text: str, side: str | None) -> Lockfile:
+    """Return the union by name of both sides of a lockfile with conflict markers.
+
+    Raises LockfileError where one name has two pins and *side* does not decide.
+    """
+    ours, theirs = (lockfile.parse(half) for half in lockfile.sides(text))
+    if side == "theirs":
+        ours, theirs = theirs, ours
+    differing = [a for a in theirs if a.name in ours.assets and ours.assets[a.name] != a]
+    if differing and side is None:
+        lines = "".join(
+            f"\n  {a.name}: ours {_pin_text(ours.assets[a.name])}, theirs {_pin_text(a)}"
+            for a in differing
+        )
+        raise LockfileError(
+            f"assets.lock: two pins for one name:{lines}",
+            hint="cas lock --ours, cas lock --theirs, or cas lock --ours --update NAME",
+        )
+    return ours.with_assets([a for a in theirs if a.name not in ours.assets])
+
+
+def outdated(
+    project: Project, words: Iterable[str] = (), *, progress: Progress = QUIET
+) -> list[dict[str, Any]]:
+    """Return, for each Hub asset whose revision moved, what it is now; nothing is written."""
+    now = project.read_lock()
+    bringer = Bringer(project, now, progress=progress, offline=False, jobs=8)
+    rows = []
+    for asset in now.select(words):
+        if isinstance(asset.request, HubRequest):
+            snapshot = pin.resolve(bringer, asset.request)
+            if snapshot.commit != asset.commit:
+                rows.append(
+                    {
+                        "name": asset.name,
+                        "revision": asset.request.revision or "main",
+                        "locked": asset.commit,
+                        "now": snapshot.commit,
+                        "files": len(snapshot.files),
+                        "size": sum(file.size for file in snapshot.files),
+                    }
+                )
+    return rows
+
+
+def _chosen(
+    before: Lockfile, requests: Mapping[str, Request], words: Iterable[str], *, update_all: bool
+) -> set[str]:
+    """Return the names to be resolved again; a request that has no pin yet may be named."""
+    if update_all:
+        return set(before.assets)
+    chosen = set()
+    for word in words:
+        try:
+            chosen |= {asset.name for asset in before.select([word])}
+        except UnknownAsset:
+            if word not in requests:
+                raise
+    return chosen
+
+
+def _inputs_first(item: tuple[str, Request]) -> tuple[bool, str]:
+    return isinstance(item[1], RecipeRequest), item[0]
+
+
+def _pin(
+    bringer: Bringer, name: str, request: Request, old: Asset | None, *, moved: bool, build: bool
+) -> Asset:
+    """Return the pin of one request: the old one unless it is new, changed, or to be moved."""
+    from dataclasses import replace
+
+    pin.check_request(request)
+    fresh = old is None or not _same_request(old.request, request)
+    if isinstance(request, RecipeRequest):
+        source = bringer.lock.find(request.input)
+        if old is not None and not fresh:
+            if source.tree in old.inputs.values():
+                return replace(old, request=request) if not moved or build else old
+            if pin.recipe_id_now(bringer, request, source) == old.recipe:
+                return replace(old, request=request, inputs={"text": source.tree})
+            if not (build or moved) or request.keep:
+                return replace(old, request=request)
+        new = pin.pin_recipe(bringer, name, request, source)
+        return replace(new, extra=old.extra) if old else new
+    if old is not None and not (fresh or moved):
+        return replace(old, request=request)
+    if isinstance(request, LocalRequest):
+        try:
+            place = pin.local_place(bringer, request)
+        except CasError as error:
+            raise CasError(f"{name}: {error}", hint=error.hint) from None
+        new = pin.pin_local(bringer, name, request, place)
+        return replace(new, extra=old.extra) if old else new
+    snapshot = pin.resolve(bringer, request)
+    if old is not None and not fresh and snapshot.commit == old.commit:
+        return replace(old, request=request)
+    return pin.pin_hub(bringer, name, request, old, snapshot)
+
+
+def _same_request(old: Request, new: Request) -> bool:
+    """Say whether two requests pin the same: groups and keep decide no bytes."""
+    loose = ("groups", "keep")
+    a, b = old.table(), new.table()
+    return {k: v for k, v in a.items() if k not in loose} == {
+        k: v for k, v in b.items() if k not in loose
+    }
+
+
+def _rebuild(bringer: Bringer, asset: Asset) -> None:
+    """Build a derived asset again and compare; raise NotReproducible if it differs."""
+    from cas.errors import NotReproducible, UsageError
+    from cas.listing import tree_id
+
+    if not isinstance(asset.request, RecipeRequest):
+        raise UsageError(f"{asset.name!r} is not made by a recipe", hint="cas list")
+    source = bringer.lock.find(asset.request.input)
+    if source.tree not in asset.inputs.values():
+        raise UsageError(f"{asset.name!r} is stale, so there is nothing to compare with",
+                         hint=f"cas lock --update {source.name} --build")  # fmt: skip
+    if bringer.project.tree_of(source) is None:
+        bringer.bring(source)
+    listing, _, _, built = bringer.build_recipe(asset.name, asset.request, source)
+    if listing.digest != asset.tree:
+        raise NotReproducible(
+            f"{asset.name!r}, built with {built.made_with} (locked with {asset.made_with})",
+            expected=f"tree {asset.tree_id}",
+            actual=tree_id(listing.digest),
+            hint=f"cas lock --update {source.name} --build",
+        )
+    bringer.progress.note(f"{asset.name} was built again: the same bytes")
+
+
+def _write(
+    project: Project,
+    bringer: Bringer,
+    before: Lockfile,
+    now: Lockfile,
+    *,
+    whole: Lockfile | None,
+) -> None:
+    """Write the pins that changed, announced to gc until the project's root names them."""
+    changed = [asset for asset in now if before.assets.get(asset.name) != asset]
+    gone = [name for name in before.assets if name not in now.assets]
+    if not changed and not gone and whole is None:
+        with one_writer(project):
+            change_lock(project)
+        return
+    with announced(project, {asset.tree for asset in changed}), one_writer(project):
+        change_lock(project, changed, without=gone, whole=whole)
+
+
+class announced:  # noqa: N801 - it is used as a context manager, a verb
+    """Announce trees to gc, and write what the project needs when the block has ended."""
+
+    def __init__(self, project: Project, trees: Iterable[Any]) -> None:
+        self.project = project
+        self.trees = set(trees)
+
+    def __enter__(self) -> None:
+        store = self.project.store
+        store.need_writable()
+        root = self.project.root_id(draw=True) or ""
+        with shared_gc_mutex(store):
+            self.call = announce(store, root, path=self.project.root, trees=self.trees)
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        try:
+            if kind is None:
+                needs_of(self.project)
+        finally:
+            end(self.call)
+
+
+def _pin_text(asset: Asset) -> str:
+    return f"{asset.tree_id[:15]}…" + (f" at commit {asset.commit[:12]}" if asset.commit else "")

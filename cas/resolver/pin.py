@@ -1,0 +1,212 @@
+"""One request → one pin: what it is now, and exactly which bytes that is."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cas.errors import CasError, UsageError
+from cas.installer import check_source, import_path
+from cas.listing import Listing, twins, unportable
+from cas.lockfile import Asset
+from cas.request import HubRequest, LocalRequest, RecipeRequest, Request
+from cas.store import build, read_listing
+
+if TYPE_CHECKING:
+    from cas.hub import Snapshot
+    from cas.installer import Bringer
+
+__all__ = ["Move", "move_of", "pin_hub", "pin_local", "pin_recipe"]
+
+CODE = (".py", ".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".so", ".sh", ".joblib", ".npy")
+"""Formats that can run code when they are loaded; one that is new is told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """What a call did to one pin."""
+
+    name: str
+    old: Asset | None
+    new: Asset | None
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+
+    @property
+    def code(self) -> list[str]:
+        """The files that came and can run code when they are loaded."""
+        return [path for path in self.added if path.lower().endswith(CODE)]
+
+    def json(self) -> dict[str, Any]:
+        """Return it as ``cas lock --json`` says it."""
+        return {
+            "name": self.name,
+            "old": self.old.tree_id if self.old else None,
+            "new": self.new.tree_id if self.new else None,
+            "commit": self.new.commit if self.new else None,
+            "files": self.new.files if self.new else None,
+            "size": self.new.size if self.new else None,
+        }
+
+
+def move_of(bringer: Bringer, name: str, old: Asset | None, new: Asset | None) -> Move:
+    """Return what moved between two pins, with their files where both listings are here."""
+    before = read_listing(bringer.store, old.tree) if old else None
+    after = read_listing(bringer.store, new.tree) if new else None
+    changes: tuple[list[str], list[str], list[str]] = ([], [], [])
+    if before and after:
+        changes = before.changes(after)
+    elif after and not old:
+        changes = ([entry.path for entry in after], [], [])
+    added, removed, changed = map(tuple, changes)
+    return Move(name=name, old=old, new=new, added=added, removed=removed, changed=changed)
+
+
+def pin_hub(
+    bringer: Bringer, name: str, request: HubRequest, old: Asset | None, snapshot: Snapshot
+) -> Asset:
+    """Pin what a snapshot of the Hub holds; only files without a known SHA-256 are fetched."""
+    if not snapshot.files:
+        raise UsageError(f"{name}: {snapshot.repo} has no file that the patterns leave")
+    before = read_listing(bringer.store, old.tree) if old else None
+    listing, sizes = bringer.digests_of(snapshot, before, name)
+    _tell_unportable(bringer, name, listing)
+    bringer.put_listing(listing)
+    return Asset(
+        name=name,
+        request=request,
+        tree=listing.digest,
+        files=len(listing),
+        size=sum(sizes.values()),
+        repo=snapshot.repo,
+        commit=snapshot.commit,
+        access=snapshot.access,
+        extra=old.extra if old else {},
+    )
+
+
+def resolve(bringer: Bringer, request: HubRequest, *, revision: str | None = None) -> Snapshot:
+    """Ask the Hub what a request's revision is now."""
+    from cas import hub
+    from cas.errors import Offline
+
+    if bringer.offline:
+        raise Offline(f"{request.repo}: the network is needed, and --offline is set")
+    return hub.resolve(
+        request.kind,  # type: ignore[arg-type]  # parsed to one of the three kinds
+        request.repo,
+        revision or request.revision,
+        include=request.include,
+        exclude=request.exclude,
+        notice=bringer.progress.note,
+    )
+
+
+def pin_local(
+    bringer: Bringer,
+    name: str,
+    request: LocalRequest,
+    place: str,
+    *,
+    follow: bool = False,
+    skip_special: bool = False,
+    move: bool = False,
+) -> Asset:
+    """Import a file or directory by content, and build its tree."""
+    check_source(bringer.store, place)
+    imported = import_path(
+        bringer.store,
+        place,
+        progress=bringer.progress,
+        follow=follow,
+        skip_special=skip_special,
+        move=move,
+    )
+    listing = imported.listing
+    _tell_unportable(bringer, name, listing)
+    bringer.put_listing(listing)
+    build(bringer.store, listing, {"local": True}, single=imported.file is not None)
+    return Asset(
+        name=name,
+        request=request,
+        tree=listing.digest,
+        files=len(listing),
+        size=sum(imported.sizes),
+        file=imported.file,
+    )
+
+
+def pin_recipe(bringer: Bringer, name: str, request: RecipeRequest, source: Asset) -> Asset:
+    """Build a derived asset of an input, and its tree."""
+    if bringer.project.tree_of(source) is None:
+        bringer.bring(source)
+    listing, sizes, identity, built = bringer.build_recipe(name, request, source)
+    bringer.put_listing(listing)
+    asset = Asset(
+        name=name,
+        request=request,
+        tree=listing.digest,
+        files=len(listing),
+        size=sum(sizes),
+        recipe=identity,
+        inputs={"text": source.tree},
+        semantic=built.semantic,
+        made_with=built.made_with,
+    )
+    from cas.installer import origin_of
+
+    build(bringer.store, listing, origin_of(asset))
+    return asset
+
+
+def recipe_id_now(bringer: Bringer, request: RecipeRequest, source: Asset) -> str | None:
+    """Return the id that a recipe has on an input as it is now; None where it can't be told."""
+    from cas import recipes
+
+    listing = read_listing(bringer.store, source.tree)
+    if listing is None:
+        return None
+    digests = dict(listing.entries)
+    try:
+        recipe = recipes.parse(request.recipe, dict(request.options))
+        return recipe.id({path: digests[path] for path in recipe.select(digests)})
+    except CasError:
+        return None
+
+
+def check_request(request: Request) -> None:
+    """Raise RecipeError if a recipe's options can't be taken, before any work is done."""
+    if isinstance(request, RecipeRequest):
+        from cas import recipes
+
+        recipes.parse(request.recipe, dict(request.options))
+
+
+def local_place(bringer: Bringer, request: LocalRequest) -> str:
+    """Return where a local request's source is; raise CasError if it is not there."""
+    root = bringer.project.root
+    place = os.path.join(root, request.local)
+    if not os.path.lexists(place):
+        raise CasError(
+            f"the source {request.local!r} is not there to be imported again",
+            hint="cas add PATH --name NAME",
+        )
+    return place
+
+
+def _tell_unportable(bringer: Bringer, name: str, listing: Listing) -> None:
+    paths = [entry.path for entry in listing]
+    strange = [(path, why) for path in paths if (why := unportable(path))]
+    if strange:
+        path, why = strange[0]
+        bringer.progress.note(
+            f"{name} is not portable: {len(strange)} of its paths, as {path!r}: {why}"
+        )
+    if pairs := twins(paths):
+        one, other = pairs[0]
+        bringer.progress.note(
+            f"{name} is not portable: {one!r} and {other!r} are one path where case or "
+            "Unicode form don't count"
+        )

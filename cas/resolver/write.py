@@ -1,0 +1,89 @@
+"""Write pyproject.toml and assets.lock: changes are applied to what the files say now.
+
+Under the project's mutex both are read again, so two writers lose nothing; each is written
+to a temporary file, synced and renamed, and left alone when nothing changed.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from cas import lockfile
+from cas.errors import LockfileError
+from cas.files import replace
+from cas.project.requests import edit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from cas.lockfile import Asset, Lockfile
+    from cas.project import Project
+    from cas.request import Request
+
+__all__ = ["change_lock", "change_requests", "one_writer"]
+
+WAIT = 60  # seconds that a writer waits for another
+
+
+@contextmanager
+def one_writer(project: Project) -> Iterator[None]:
+    """Be the only writer of the project's files on this machine; raise LockfileError."""
+    import filelock
+
+    try:
+        with filelock.FileLock(project.mutex(), timeout=WAIT):
+            yield
+    except filelock.Timeout:
+        raise LockfileError(
+            f"another command has been writing {project.root}'s files for {WAIT} s",
+            hint="try again when it has ended",
+        ) from None
+
+
+def change_lock(
+    project: Project,
+    new: Iterable[Asset] = (),
+    *,
+    without: Iterable[str] = (),
+    whole: Lockfile | None = None,
+) -> bool:
+    """Put pins into assets.lock and take some out; say whether it changed.
+
+    *whole* replaces what is there first (a merge of conflict markers). Call it as the one
+    writer. Raises LockfileError if the file is a symlink or can't be written.
+    """
+    if os.path.islink(project.lock_path):
+        raise LockfileError(
+            f"{project.lock_path} is a symlink, so it was not written",
+            hint="cp --remove-destination $(readlink -f assets.lock) assets.lock",
+        )
+    before = project.lock_bytes()
+    now = whole if whole is not None else lockfile.parse(before)
+    after = now.with_assets(new, without=without).text().encode()
+    if after == before:
+        return False
+    lockfile.parse(after)  # what is written must read back
+    try:
+        replace(project.lock_path, after)
+    except OSError as error:
+        raise LockfileError(f"{project.lock_path} can't be written: {error.strerror}") from None
+    return True
+
+
+def change_requests(project: Project, changes: Mapping[str, Request | None]) -> bool:
+    """Put requests into pyproject.toml, or (None) take them out; say whether it changed.
+
+    Comments and order stay. Call it as the one writer.
+    """
+    before = project.requests_bytes()
+    after = edit(before, changes)
+    if after == before:
+        return False
+    path = os.path.realpath(os.path.join(project.root, "pyproject.toml"))
+    try:
+        replace(path, after)
+    except OSError as error:
+        raise LockfileError(f"{path} can't be written: {error.strerror}") from None
+    return True
