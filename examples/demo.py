@@ -29,8 +29,10 @@ tokenizer = cas.path("{tokenizer}")
 model = cas.path("{model}")
 
 rng = random.Random(7)                             # stands for a training run
-losses = [3.2 * math.exp(-step / 400) + 1.9 + rng.random() / 20 for step in range(0, 1000, 100)]
-rows = [{{"step": 100 * n, "loss": loss, "perplexity": math.exp(loss)}} for n, loss in enumerate(losses)]
+rows = []
+for step in range(0, 1000, 100):
+    loss = 3.2 * math.exp(-step / 400) + 1.9 + rng.random() / 20
+    rows.append({{"step": step, "loss": loss, "perplexity": math.exp(loss)}})
 cas.save_experiment("{name}", rows, metadata={{"model": "custom-transformer", "lr": 3e-4}})
 """
 
@@ -128,7 +130,7 @@ def scratch(dataset: str, options: list[str], model: str, hub: LocalHub | None) 
     say("Which experiments used which revision of a dataset? One query, joined on the hash.")
     run("cas experiments --best perplexity --top 5", cwd=project)
     run(
-        'cas query "SELECT a.name, a.tree[:15] AS tree, e.experiment_name, MIN(e.perplexity) AS best'
+        'cas query "SELECT a.name, a.tree[:15] AS tree, e.experiment_name, MIN(e.perplexity)'
         " FROM experiments e JOIN experiment_assets u USING (experiment_id)"
         ' JOIN assets a ON a.tree = u.tree GROUP BY ALL ORDER BY 1, 3"',
         cwd=project,
@@ -208,7 +210,7 @@ def run(command: str, *, cwd: Path, note: str = "", quiet: bool = False) -> None
     if not quiet:
         shown = command if len(command) < 400 else command[:400] + "…"
         print("\n" + paint(f"$ {shown}", "1") + (f"   # {note}" if note else ""), flush=True)
-    done = subprocess.run(command, shell=True, cwd=cwd, check=False)  # noqa: S602 - our own text
+    done = subprocess.run(command, shell=True, cwd=cwd, check=False)
     if done.returncode:
         raise SystemExit(f"demo: {command!r} ended with {done.returncode}")
 
