@@ -12,8 +12,9 @@ from cas.errors import CasError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import timedelta
     from pathlib import Path
-    from typing import Any, Literal
+    from typing import Any
 
     import pandas as pd
     import pyarrow as pa
@@ -59,51 +60,50 @@ def init(directory: str | Path = ".") -> Path:
 
 
 def add(
-    name: str | Path,
+    what: str | Path,
+    /,
     *,
     kind: str | None = None,
-    as_name: str | None = None,
+    name: str | None = None,
     revision: str | None = None,
     include: Iterable[str] = (),
     exclude: Iterable[str] = (),
-    groups: Iterable[str] = (),
+    group: Iterable[str] = (),
     recipe: str | None = None,
     input: str | None = None,
     follow: bool = False,
     skip_special: bool = False,
     move: bool = False,
-    pull: bool = True,
+    no_pull: bool = False,
     dry_run: bool = False,
+    offline: bool = False,
+    jobs: int = 8,
     **options: Any,
 ) -> list[dict[str, Any]]:
     """Request, pin and pull one asset (``cas add``); return what moved.
 
-    *options* are the recipe's own, such as ``vocab_size=4096``. The answer is that of
-    ``cas add --json``: ``[{name, old, new, commit, files, size}]``, sizes in bytes.
+    *what* is a Hub id, a path (it begins with ``./``, ``../``, ``/`` or ``~``, or is a file),
+    or a derived asset's name; *options* are a recipe's own, such as ``vocab_size=4096``. The
+    answer is that of ``cas add --json``: ``[{name, old, new, commit, files, size}]``, sizes
+    in bytes.
 
     Raises:
         UsageError, SourceError, AccessDenied, Offline, ViewBlocked: nothing was changed.
     """
+    from pathlib import Path
+
     from cas import resolver
     from cas.project import current
 
     settled = resolver.AddOptions(
-        kind=kind,
-        name=as_name,
-        revision=revision,
-        include=tuple(include),
-        exclude=tuple(exclude),
-        groups=tuple(groups),
-        recipe=recipe,
-        input=input,
-        options=tuple(sorted(options.items())),
-        follow=follow,
-        skip_special=skip_special,
-        move=move,
-        pull=pull,
-        dry_run=dry_run,
-    )
-    return [move.json() for move in resolver.add(current(), str(name), settled)]
+        kind=kind, name=name, revision=revision, include=_texts(include),
+        exclude=_texts(exclude), groups=_texts(group), recipe=recipe, input=input,
+        options=tuple(sorted((k, _plain(v)) for k, v in options.items())), follow=follow,
+        skip_special=skip_special, move=move, pull=not no_pull, dry_run=dry_run,
+        offline=offline, jobs=jobs,
+    )  # fmt: skip
+    word = str(what.absolute()) if isinstance(what, Path) else what
+    return [moved.json() for moved in resolver.add(current(), word, settled)]
 
 
 def lock(
@@ -111,8 +111,10 @@ def lock(
     update: Iterable[str] = (),
     update_all: bool = False,
     build: bool = False,
+    rebuild: Iterable[str] = (),
     check: bool = False,
     dry_run: bool = False,
+    offline: bool = False,
 ) -> list[dict[str, Any]]:
     """Pin what is new or changed in the requests (``cas lock``); return what moved.
 
@@ -127,17 +129,25 @@ def lock(
         resolver.check(current())
         return []
     moves = resolver.lock(
-        current(), update=update, update_all=update_all, build=build, dry_run=dry_run
+        current(),
+        update=_texts(update),
+        update_all=update_all,
+        build=build,
+        rebuild=_texts(rebuild),
+        dry_run=dry_run,
+        offline=offline,
     )
     return [move.json() for move in moves]
 
 
 def pull(
     *names: str,
-    groups: Iterable[str] = (),
+    group: Iterable[str] = (),
     frozen: bool = False,
     offline: bool = False,
     force: bool = False,
+    no_views: bool = False,
+    relink: bool = False,
     jobs: int = 8,
 ) -> dict[str, Any]:
     """Bring locked assets into the store and make their views (``cas pull``).
@@ -152,14 +162,9 @@ def pull(
     from cas.project import current
 
     pulled = installer.pull(
-        current(),
-        names,
-        groups=groups,
-        frozen=frozen,
-        offline=offline,
-        force=force,
-        jobs=jobs,
-    )
+        current(), names, groups=_texts(group), frozen=frozen, offline=offline, force=force,
+        views=not no_views, relink=relink, jobs=jobs,
+    )  # fmt: skip
     pulled.raise_if_incomplete()
     return pulled.json()
 
@@ -173,31 +178,35 @@ def status() -> dict[str, Any]:
 
 
 def verify(
-    *names: str, level: Literal["stat", "fast", "full"] = "stat", repair: bool = False
+    *names: str, fast: bool = False, full: bool = False, repair: bool = False
 ) -> dict[str, Any]:
     """Read back assets, or the whole store (``cas verify --json``).
 
-    *level* is ``stat``, ``fast`` (XXH3 of every byte) or ``full`` (SHA-256).
+    By size, mode and mtime; *fast*: by XXH3 of every byte; *full*: by SHA-256.
     """
     from cas import installer
     from cas.errors import UsageError
     from cas.project import current
 
-    if level not in ("stat", "fast", "full"):
-        raise UsageError(f"level: expected 'stat', 'fast' or 'full', found {level!r}")
-    return installer.verify_json(*installer.verify_assets(
-        current(), names, level=level, repair=repair
-    ))  # fmt: skip
+    if fast and full:
+        raise UsageError("verify: expected fast or full, found both")
+    result, held = installer.verify_assets(
+        current(), names, level="full" if full else "fast" if fast else "stat", repair=repair
+    )
+    return installer.verify_json(result, held)
 
 
 def gc(
     *,
     dry_run: bool = False,
-    older_than_days: float = 14,
+    older_than: timedelta | None = None,
     local_too: bool = False,
     ignore_experiments: bool = False,
 ) -> dict[str, Any]:
-    """Remove from the store what nothing refers to (``cas gc --json``)."""
+    """Remove from the store what nothing refers to (``cas gc --json``).
+
+    What was used or published within *older_than* (14 days) stays.
+    """
     from datetime import timedelta
 
     from cas import installer
@@ -205,7 +214,7 @@ def gc(
 
     collected = installer.collect_garbage(
         current().store,
-        older_than=timedelta(days=older_than_days),
+        older_than=timedelta(days=14) if older_than is None else older_than,
         dry_run=dry_run,
         local_too=local_too,
         ignore_experiments=ignore_experiments,
@@ -242,8 +251,7 @@ def path(name: str, *, pull: bool = False) -> Path:
             raise
     from cas import installer
 
-    asset = project.read_lock().find(name)
-    installer.pull(project, [asset.name]).raise_if_incomplete()
+    installer.pull(project, [project.read_lock().find(name).name]).raise_if_incomplete()
     return Path(project.path(name))
 
 
@@ -254,15 +262,15 @@ def uses() -> list[tuple[str, str]]:
     return [(used.name, used.tree) for used in current().uses.all()]
 
 
-def download_dataset(name: str, **options: Any) -> Path:
+def download_dataset(repo_id: str, /, **options: Any) -> Path:
     """Add and pull a dataset of the Hub, and return its tree.
 
     What is locked and present makes no request. *options* are those of ``add``.
     """
-    return _download("dataset", name, options)
+    return _download("dataset", repo_id, options)
 
 
-def download_model(repo_id: str, **options: Any) -> Path:
+def download_model(repo_id: str, /, **options: Any) -> Path:
     """Add and pull a model of the Hub, and return its tree, as ``download_dataset`` does."""
     return _download("model", repo_id, options)
 
@@ -359,19 +367,31 @@ def query_experiments_polars(
 
 
 def _download(kind: str, repo: str, options: dict[str, Any]) -> Path:
-    from cas.errors import NoProject, NotPulled, UnknownAsset
+    from cas import names
+    from cas.errors import UnknownAsset
     from cas.project import current
 
-    try:
-        if not options:
-            return path(repo)
-    except (UnknownAsset, NotPulled, NoProject):
-        pass
-    name = next((a.name for a in current().read_lock() if a.name == repo or a.repo == repo), None)
-    if name and not options:
-        return path(name, pull=True)
-    moves = add(f"{kind}:{repo}" if ":" not in repo else repo, **options)
-    return path(moves[0]["name"] if moves else repo, pull=True)
+    kinds = {"dataset": ("datasets", "tokens"), "model": ("models", "tokenizers")}[kind]
+    plain = repo.removeprefix(f"{kind}:")
+    if not options:
+        known = {a.name: a.repo for a in current().read_lock() if names.kind_of(a.name) in kinds}
+        try:
+            return path(names.find(plain, known), pull=True)
+        except UnknownAsset as error:
+            if "fits" in str(error):
+                raise
+    moves = add(f"{kind}:{plain}", **options)
+    name = moves[0]["name"] if moves else options.get("name") or f"{kind}s/{plain}"
+    return path(name, pull=True)
+
+
+def _texts(words: Iterable[str]) -> tuple[str, ...]:
+    """Return a list of texts; one text alone would be read letter by letter."""
+    return (words,) if isinstance(words, str) else tuple(words)
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _say(message: str) -> None:

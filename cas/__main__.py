@@ -14,6 +14,8 @@ DAY = 86400
 def main() -> int:
     """Run one command and return its exit code."""
     argv = sys.argv[1:]
+    if sys.stdout is None or sys.stderr is None:
+        _open_what_is_closed()
     if argv[:1] == ["pull"] and PLAIN.issuperset(argv[1:]) and "CAS_PROJECT" not in os.environ:
         code = _nothing_to_pull(argv[1:])
         if code is not None:
@@ -43,17 +45,24 @@ def _nothing_to_pull(options: list[str]) -> int | None:
         if not warm.in_place(root, asset):
             return None
     count = len(kept.assets)
-    try:
+    try:  # past Python's buffers: what can't be written is told by the long way, once
         if "--json" in options:
-            print(
-                f'{{"assets": {count}, "downloaded_files": 0, "downloaded_bytes": 0, "linked": 0}}',
-                flush=True,
-            )
+            answer = f'"assets": {count}, "downloaded_files": 0, "downloaded_bytes": 0, "linked": 0'
+            os.write(1, f"{{{answer}}}\n".encode())
         if not {"-q", "--quiet"} & set(options):
-            print(f"{count} assets in place", file=sys.stderr)
+            os.write(2, f"{count} asset{'s' * (count != 1)} in place\n".encode())
     except OSError:
         return None
     return 0
+
+
+def _open_what_is_closed() -> None:
+    """Stand in for a stdout or stderr that was closed, so that no other file gets its number."""
+    fd = os.open(os.devnull, os.O_RDWR)
+    while fd < 2:
+        fd = os.dup(fd)
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8")  # noqa: SIM115 - to the end
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8")  # noqa: SIM115 - to the end
 
 
 def _now() -> float:

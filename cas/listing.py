@@ -1,4 +1,4 @@
-"""The listing of a tree: what is in a directory, as text that ``sha256sum -c`` reads.
+r"""The listing of a tree: what is in a directory, as text that ``sha256sum -c`` reads.
 
 ::
 
@@ -6,10 +6,13 @@
     <64 lower-case hex><two spaces><path>
 
 One line a file, each ended by a newline, sorted by the UTF-8 bytes of the path. The SHA-256
-of the whole text names the tree: ``t1:<64 hex>``. So ``(echo '# cas-tree 1'; LC_ALL=C
-sha256sum FILES) | sha256sum`` makes an id with no cas installed. Size, time, owner, execute
-bit and empty directories are no part of it. A path that could leave the directory it is put
-in, or break the format, does not get in here.
+of the whole text names the tree: ``t1:<64 hex>``. So this makes an id with no cas installed::
+
+    (echo '# cas-tree 1'; find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum |
+     sed 's|  \./|  |') | sha256sum
+
+Size, time, owner, execute bit and empty directories are no part of it. A path that could
+leave the directory it is put in, or break the format, does not get in here.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ __all__ = [
     "Entry",
     "Listing",
     "check_path",
+    "fold",
     "is_left_out",
     "parse_tree_id",
     "tree_id",
@@ -42,9 +46,9 @@ HEADER = b"# cas-tree 1\n"
 MAX_PART = 255  # bytes, what file systems take for one name
 MAX_PATH = 1024  # bytes
 
-_CONTROL = re.compile("[\\\\\x00-\x1f\x7f]")
+_CONTROL = re.compile("[\\\\\x00-\x1f\x7f-\x9f]")
 _STRANGE = re.compile(r'[:*?"<>|]')
-_WINDOWS = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
+_WINDOWS = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])( *\..*)?")
 
 
 class Entry(NamedTuple):
@@ -151,7 +155,7 @@ def check_path(path: str) -> None:
     try:
         size = len(path.encode())
     except UnicodeEncodeError:
-        raise ListingError(f"path {path!r}: it is not UTF-8") from None
+        raise ListingError(f"path {path!r:.200}: it is not UTF-8") from None
     parts = path.split("/")
     if not path:
         reason = "it is empty"
@@ -165,7 +169,7 @@ def check_path(path: str) -> None:
         reason = f"it has {size} bytes, more than {MAX_PATH}"
     elif size > MAX_PART and any(len(part.encode()) > MAX_PART for part in parts):
         reason = f"a part of it has more than {MAX_PART} bytes"
-    elif ".git" in parts:
+    elif ".git" in path.lower() and ".git" in path.lower().split("/"):
         reason = "it has a part '.git'"
     if reason:
         raise ListingError(f"path {path!r:.200}: {reason}")
@@ -178,6 +182,8 @@ def is_left_out(path: str) -> bool:
 
 def unportable(path: str) -> str | None:
     """Say why a path that is kept may not exist on another system, or return None."""
+    if path == "-":
+        return "sha256sum takes it for its standard input"
     if match := _STRANGE.search(path):
         return f"it has a {match[0]!r}"
     for part in path.split("/"):
@@ -188,16 +194,40 @@ def unportable(path: str) -> str | None:
     return None
 
 
+def fold(path: str) -> str:
+    """Return the form of a path in which case and Unicode form don't count."""
+    if path.isascii():
+        return path.lower()
+    decomposed = unicodedata.normalize("NFD", path)
+    return unicodedata.normalize("NFC", decomposed.casefold())
+
+
 def twins(paths: Iterable[str]) -> list[tuple[str, str]]:
-    """Return the pairs of paths that are one path where case or Unicode form don't count."""
+    """Return the pairs that are one path where case or Unicode form don't count.
+
+    Pairs of files, and of a file and another's directory.
+    """
+    paths = list(paths)
     seen: dict[str, str] = {}
     pairs = []
     for path in paths:
-        key = unicodedata.normalize("NFC", path).casefold()
+        key = fold(path)
         if key in seen and seen[key] != path:
             pairs.append((seen[key], path))
         seen.setdefault(key, path)
+    directories = {path[: path.rfind("/")] for path in paths if "/" in path}
+    for directory in sorted(directories | {d for one in directories for d in _above(one)}):
+        twin = seen.get(fold(directory), directory)
+        if twin != directory:
+            pairs.append((twin, directory))
     return pairs
+
+
+def _above(path: str) -> Iterator[str]:
+    """Yield every directory above *path*, the nearest first."""
+    while (cut := path.rfind("/")) > 0:
+        path = path[:cut]
+        yield path
 
 
 def _key(path: str) -> bytes:

@@ -3,28 +3,33 @@
 A name is ``<kind>/<path>``: ``datasets/roneneldan/TinyStories``. It becomes a path below
 ``assets/`` in every checkout, so it is stricter than a path inside a tree: it must be a
 name on every system, and no two names of a project may be one there.
+
+``cas.path()`` needs this room for each word, and the start of a warm command is all that it
+costs: what only the checks need is imported by them.
 """
 
 from __future__ import annotations
 
-import unicodedata
-from typing import TYPE_CHECKING
+from cas.errors import ListingError, UnknownAsset
 
-from .errors import ListingError, UnknownAsset
-from .listing import check_path, unportable
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 __all__ = ["KINDS", "check_name", "check_names", "find", "kind_of", "near", "view_of"]
 
 KINDS = ("datasets", "models", "spaces", "tokenizers", "tokens")
+MAX_WORD = 256  # characters; a longer word is near to nothing, and comparing takes time
 
 _VIEW = {"tokenizers": "models/tokenizers", "tokens": "datasets/tokens"}
 
 
 def check_name(name: str) -> str:
     """Return *name*; raise ListingError if it can't be an asset's name everywhere."""
+    import unicodedata
+
+    from cas.listing import check_path, unportable
+
     kind, slash, rest = name.partition("/")
     if kind not in KINDS or not slash or not rest:
         raise ListingError(
@@ -37,7 +42,7 @@ def check_name(name: str) -> str:
     reason = unportable(name)
     if any(part.startswith(".") for part in name.split("/")):
         reason = "a part of it begins with a dot"
-    elif unicodedata.normalize("NFC", name) != name:
+    elif not unicodedata.is_normalized("NFC", name):
         reason = "it is not in Unicode form NFC"
     if reason:
         raise ListingError(f"asset name {name!r:.200}: {reason}")
@@ -46,9 +51,11 @@ def check_name(name: str) -> str:
 
 def check_names(names: Iterable[str]) -> None:
     """Raise ListingError where two names are one view, or one view lies inside another."""
+    from cas.listing import fold
+
     views: dict[str, str] = {}
     for name in sorted(names):
-        key = unicodedata.normalize("NFC", view_of(name)).casefold()
+        key = fold(view_of(name))
         if key in views:
             raise ListingError(f"asset names {views[key]!r} and {name!r} have one view")
         views[key] = name
@@ -74,47 +81,58 @@ def view_of(name: str) -> str:
 
 
 def find(word: str, assets: Mapping[str, str | None]) -> str:
-    """Return the one name that *word* means; *assets* is name → the Hub's id or None.
+    """Return the one name that *word* means; *assets* is name → Hub ids, by spaces, or None.
 
-    A name, a view's path, a Hub id, a last part, each also in lower case. Raises
-    UnknownAsset where none fits, or more than one.
+    A name, a view's path, a Hub id (the Hub's own or the requested one), a last part; where
+    none of them fits, each in lower case. Raises UnknownAsset where none fits, or more than
+    one.
     """
     if word in assets:
         return word
-    plain = word.strip("/")
+    plain = word.removeprefix("./").strip("/")
     for fold in (str, str.lower):
+        meant = fold(plain)
         fits = [
             name
-            for name, repo in assets.items()
-            if fold(plain) in {fold(form) for form in _forms(name, repo)}
+            for name, ids in assets.items()
+            if any(fold(form) == meant for form in _forms(name, ids))
         ]
         if len(fits) == 1:
             return fits[0]
         if fits:
             raise UnknownAsset(
-                f"{word!r} fits {len(fits)} assets: {', '.join(sorted(fits))}",
+                f"{word!r} fits {len(fits)} assets: {', '.join(map(repr, sorted(fits)))}",
                 hint="say one of these names in full",
             )
-    close = near(word, [form for name, repo in assets.items() for form in _forms(name, repo)])
-    known = sorted({name for name, repo in assets.items() if set(_forms(name, repo)) & set(close)})
+    named: dict[str, list[str]] = {}
+    for name, ids in assets.items():
+        for form in _forms(name, ids):
+            named.setdefault(form, []).append(name)
+    close = [name for form in near(plain, named) for name in named[form]]
+    shown = ", ".join(map(repr, dict.fromkeys(close[:5])))
     raise UnknownAsset(
-        f"no asset {word!r} in assets.lock" + (f"; near: {', '.join(known)}" if known else ""),
+        f"no asset {word!r:.200} in assets.lock" + (f"; near: {shown}" if shown else ""),
         hint="cas list shows the assets; cas add NAME adds one",
     )
 
 
 def near(word: str, words: Iterable[str], *, most: int = 3) -> list[str]:
-    """Return the words that are nearest to *word*, best first."""
+    """Return the words that are nearest to *word*, best first, whatever their case."""
+    if len(word) > MAX_WORD:
+        return []
     import difflib
 
-    by_lower: dict[str, str] = {}
+    by_lower: dict[str, list[str]] = {}
     for candidate in words:
-        by_lower.setdefault(candidate.lower(), candidate)
+        if len(candidate) <= MAX_WORD:
+            by_lower.setdefault(candidate.lower(), []).append(candidate)
     close = difflib.get_close_matches(word.lower(), by_lower, n=most, cutoff=0.6)
-    return [by_lower[key] for key in close]
+    return [candidate for key in close for candidate in dict.fromkeys(by_lower[key])][:most]
 
 
-def _forms(name: str, repo: str | None) -> list[str]:
+def _forms(name: str, ids: str | None) -> list[str]:
     rest = name.partition("/")[2]
     forms = [name, rest, rest.rpartition("/")[2], view_of(name)]
-    return [*forms, repo, repo.rpartition("/")[2]] if repo else forms
+    for one in ids.split(" ") if ids else ():
+        forms += (one, one.rpartition("/")[2])
+    return forms

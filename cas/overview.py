@@ -163,7 +163,9 @@ def _state(project: Project, asset: Asset, edited: set[str]) -> tuple[str, str]:
     if view.state == "absent":
         return "view missing", f"{view_of(asset.name)} is not there"
     if not view.replaceable:
-        return "blocked", f"{view_of(asset.name)} is a {view.state} that is not cas's"
+        if view.state == "outside":
+            return "blocked", f"{view.target} is a link that leads out of the project"
+        return "blocked", f"{view_of(asset.name)} is a {view.state} that cas did not make"
     if view.target != project.target_of(asset, found[0]):
         return "view differs", f"{view_of(asset.name)} leads to {view.target}"
     return "ok", ""

@@ -6,8 +6,9 @@
     { recipe = "bpe", input = "datasets/roneneldan/TinyStories", vocab_size = 4096 }
     { local = "runs/exp_001.pt" }
 
-The set of keys is closed. The same table stands in ``pyproject.toml`` and, echoed, in
-``assets.lock``, so whether the two are in step is a comparison.
+The set of keys is closed in ``pyproject.toml``. The same table stands, echoed, in
+``assets.lock``, so whether the two are in step is a comparison; there a key that only a newer
+cas knows is kept (``extra``), so that what it pinned can still be pulled.
 """
 
 from __future__ import annotations
@@ -16,13 +17,21 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .errors import RequestError
+from .errors import ListingError, RequestError
 from .names import check_name, near
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["HubRequest", "LocalRequest", "RecipeRequest", "Request", "check_repo", "parse"]
+__all__ = [
+    "HubRequest",
+    "LocalRequest",
+    "RecipeRequest",
+    "Request",
+    "check_repo",
+    "parse",
+    "shown",
+]
 
 HUB_KINDS = ("dataset", "model", "space")
 
@@ -32,8 +41,12 @@ _KEYS = {
     "recipe": ("recipe", "input", "vocab_size", "min_frequency", "special", "split", "files",
                "column", "keep", "groups"),
 }  # fmt: skip
-_REPO = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
-_CONTROL = re.compile("[\x00-\x1f\x7f]")
+MAX_TEXT = 4096  # characters
+MAX_INTEGER = 1 << 63
+
+_REPO = re.compile(r"(\b[\w.-]+\b/)?\b[\w.-]{1,96}\b", re.ASCII)  # as huggingface_hub has it
+_REVISION = re.compile(r"(?![-/])(?!.*(\.\.|//|@\{))[^ ~^:?*\[\\]+(?<![/.])")  # git's rules
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,13 +61,18 @@ class HubRequest:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    extra: tuple[tuple[str, Any], ...] = ()
+    """In assets.lock: keys that a newer cas wrote, kept as they are."""
 
     def table(self) -> dict[str, Any]:
         """Return the request as it is written, keys in their fixed order."""
         out: dict[str, Any] = {"hub": f"{self.kind}:{self.repo}"}
         if self.revision is not None:
             out["revision"] = self.revision
-        return out | _lists(include=self.include, exclude=self.exclude, groups=self.groups)
+        return out | (
+            _lists(include=self.include, exclude=self.exclude, groups=self.groups)
+            | dict(self.extra)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +82,12 @@ class LocalRequest:
     local: str
     """Where it was, relative to the project; its last part only, if that is outside."""
     groups: tuple[str, ...] = ()
+    extra: tuple[tuple[str, Any], ...] = ()
+    """In assets.lock: keys that a newer cas wrote, kept as they are."""
 
     def table(self) -> dict[str, Any]:
         """Return the request as it is written."""
-        return {"local": self.local} | _lists(groups=self.groups)
+        return {"local": self.local} | _lists(groups=self.groups) | dict(self.extra)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +102,8 @@ class RecipeRequest:
     keep: bool = False
     """Keep the pin when the input moves."""
     groups: tuple[str, ...] = ()
+    extra: tuple[tuple[str, Any], ...] = ()
+    """In assets.lock: keys that a newer cas wrote, kept as they are."""
 
     def table(self) -> dict[str, Any]:
         """Return the request as it is written."""
@@ -89,17 +111,21 @@ class RecipeRequest:
         out |= {k: list(v) if isinstance(v, tuple) else v for k, v in self.options}
         if self.keep:
             out["keep"] = True
-        return out | _lists(groups=self.groups)
+        return out | _lists(groups=self.groups) | dict(self.extra)
 
 
 Request = HubRequest | LocalRequest | RecipeRequest
 
 
-def parse(table: object, *, place: str) -> Request:
-    """Return the request that *table* says; raise RequestError naming *place*."""
+def parse(table: object, *, place: str, keep_unknown: bool = False) -> Request:
+    """Return the request that *table* says; raise RequestError naming *place*.
+
+    A key that is not of the set is refused, or with *keep_unknown* kept in ``extra``.
+    """
     if not isinstance(table, dict):
-        raise RequestError(f"{place}: expected a table such as {{ hub = \"dataset:ID\" }}, "
-                           f"found {table!r:.80}")  # fmt: skip
+        raise RequestError(
+            f'{place}: expected a table such as {{ hub = "dataset:ID" }}, found {shown(table)}'
+        )
     sources = [key for key in ("hub", "local", "recipe") if key in table]
     if len(sources) != 1:
         raise RequestError(
@@ -107,47 +133,52 @@ def parse(table: object, *, place: str) -> Request:
             f"found {', '.join(map(repr, sources)) or 'none'}"
         )
     source = sources[0]
-    for key in table:
-        if key not in _KEYS[source]:
-            close = near(str(key), _KEYS[source])
-            meant = f"; near: {', '.join(map(repr, close))}" if close else ""
-            raise RequestError(
-                f"{place}: unknown key {key!r}, expected {', '.join(_KEYS[source])}{meant}"
-            )
-    read = _Reader(table, place)
+    known = {key: value for key, value in table.items() if key in _KEYS[source]}
+    extra = tuple((key, value) for key, value in table.items() if key not in known)
+    if extra and not keep_unknown:
+        key = extra[0][0]
+        close = near(str(key), _KEYS[source])
+        raise RequestError(
+            f"{place}: unknown key {shown(key)}, expected {', '.join(_KEYS[source])}"
+            + (f"; near: {', '.join(map(repr, close))}" if close else "")
+        )
+    read = _Reader(known, place)
     groups = read.texts("groups")
     if source == "hub":
-        kind, colon, repo = read.text("hub").partition(":")
-        if not colon or kind not in HUB_KINDS:
-            raise RequestError(
-                f"{place}.hub: expected 'dataset:ID', 'model:ID' or 'space:ID', "
-                f"found {table['hub']!r:.120}"
-            )
-        return HubRequest(
-            kind=kind,
-            repo=check_repo(repo, place=f"{place}.hub"),
-            revision=read.text("revision") if "revision" in table else None,
-            include=read.texts("include"),
-            exclude=read.texts("exclude"),
-            groups=groups,
-        )
+        return HubRequest(**read.hub(), groups=groups, extra=extra)
     if source == "local":
-        return LocalRequest(local=read.text("local"), groups=groups)
+        return LocalRequest(local=read.local(), groups=groups, extra=extra)
     fixed = ("recipe", "input", "keep", "groups")
     return RecipeRequest(
         recipe=read.text("recipe"),
-        input=check_name(read.text("input")),
-        options=tuple(sorted((k, read.option(k)) for k in table if k not in fixed)),
+        input=read.name("input"),
+        options=tuple(sorted((key, read.option(key)) for key in known if key not in fixed)),
         keep=read.flag("keep"),
         groups=groups,
+        extra=extra,
     )
 
 
 def check_repo(repo: str, *, place: str) -> str:
     """Return *repo*; raise RequestError if it is no Hub id."""
-    if not _REPO.fullmatch(repo) or ".." in repo or "--" in repo or len(repo) > 193:
-        raise RequestError(f"{place}: expected a Hub id such as 'org/name', found {repo!r:.120}")
+    if (
+        not _REPO.fullmatch(repo)
+        or ".." in repo
+        or "--" in repo
+        or repo.endswith(".git")
+        or len(repo) > 193
+    ):
+        raise RequestError(f"{place}: expected a Hub id such as 'org/name', found {shown(repo)}")
     return repo
+
+
+def shown(value: object, most: int = 80) -> str:
+    """Return *value* as an error shows it: by repr, and at most so many characters of it."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of 5,000 digits; lists in one another
+        return f"a value too large to show ({type(value).__name__})"
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def _lists(**lists: tuple[str, ...]) -> dict[str, Any]:
@@ -163,15 +194,13 @@ class _Reader:
 
     def text(self, key: str) -> str:
         value = self._table.get(key)
-        if not isinstance(value, str) or not value or _CONTROL.search(value) or len(value) > 4096:
+        if not _is_text(value):
             self._refuse(key, "a text", value)
-        return value
+        return str(value)
 
     def texts(self, key: str) -> tuple[str, ...]:
         value = self._table.get(key, [])
-        if not isinstance(value, list) or not all(
-            isinstance(item, str) and item and not _CONTROL.search(item) for item in value
-        ):
+        if not isinstance(value, list) or not all(map(_is_text, value)):
             self._refuse(key, "a list of texts", value)
         return tuple(value)
 
@@ -185,9 +214,43 @@ class _Reader:
         value = self._table[key]
         if isinstance(value, list):
             return self.texts(key)
-        if not isinstance(value, bool | int | str) or _CONTROL.search(str(value)):
-            self._refuse(key, "a text, a number, true or false, or a list of texts", value)
+        if isinstance(value, bool) or _is_text(value):
+            return value  # type: ignore[no-any-return]
+        if isinstance(value, int) and -MAX_INTEGER <= value < MAX_INTEGER:
+            return value
+        return self._refuse(key, "a text, a number, true or false, or a list of texts", value)
+
+    def name(self, key: str) -> str:
+        try:
+            return check_name(self.text(key))
+        except ListingError as error:
+            raise RequestError(f"{self._place}.{key}: {error}") from None
+
+    def local(self) -> str:
+        value = self.text("local")
+        if value.startswith("/") or ".." in value.split("/"):
+            self._refuse("local", "a path inside the project", value)
         return value
 
+    def hub(self) -> dict[str, Any]:
+        kind, colon, repo = self.text("hub").partition(":")
+        if not colon or kind not in HUB_KINDS:
+            self._refuse("hub", "'dataset:ID', 'model:ID' or 'space:ID'", self._table["hub"])
+        revision = self.text("revision") if "revision" in self._table else None
+        if revision is not None and not _REVISION.fullmatch(revision):
+            self._refuse("revision", "a branch, a tag, 'refs/pr/N' or a commit", revision)
+        return {
+            "kind": kind,
+            "repo": check_repo(repo, place=f"{self._place}.hub"),
+            "revision": revision,
+            "include": self.texts("include"),
+            "exclude": self.texts("exclude"),
+        }
+
     def _refuse(self, key: str, expected: str, value: object) -> NoReturn:
-        raise RequestError(f"{self._place}.{key}: expected {expected}, found {value!r:.80}")
+        found = "none" if value is None else shown(value)
+        raise RequestError(f"{self._place}.{key}: expected {expected}, found {found}")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_TEXT and not _UNSAFE.search(value)

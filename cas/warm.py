@@ -149,6 +149,8 @@ def in_place(root: str, asset: WarmAsset, *, view: bool = True) -> bool:
     A file that was taken out of a tree moves the mtime of its directory; nothing a file is
     looked at. With *view* false only the tree is looked at.
     """
+    if not asset.directories:
+        return False
     try:
         if view and os.readlink(f"{root}/{asset.view}") != asset.target:
             return False

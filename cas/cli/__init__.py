@@ -6,7 +6,6 @@ or gated · 130 interrupted · 141 stdout was closed · 143 terminated.
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import NoReturn
 
@@ -23,7 +22,7 @@ def run(argv: list[str]) -> int:
     """Run one command and return its exit code; never a traceback for a user's mistake."""
     import signal
 
-    from cas.cli.terminal import Terminal
+    from cas.cli.terminal import Terminal, silence
 
     terminal = Terminal(quiet=False, colour="auto", json=False)
     try:
@@ -37,7 +36,7 @@ def run(argv: list[str]) -> int:
             code = int(ending.code or 0)
         sys.stdout.flush()
     except BrokenPipeError:
-        _close_stdout()
+        silence(sys.stdout)
         return 141
     except KeyboardInterrupt:
         terminal.error("interrupted")
@@ -52,7 +51,7 @@ def run(argv: list[str]) -> int:
     except OSError as error:
         where = error.filename or "stdout"
         terminal.error(f"{where}: {error.strerror or error}", _remedy(error))
-        _close_stdout()
+        silence(sys.stdout)
         return 1
     return code
 
@@ -61,7 +60,7 @@ def _command(argv: list[str]) -> int:
     from cas.cli import commands, parser
     from cas.cli.terminal import Terminal
 
-    args = parser.build().parse_args(argv)
+    args = parser.parse(argv)
     terminal = Terminal(quiet=bool(args.quiet), colour=args.color, json=bool(args.json))
     try:
         return commands.HANDLERS[args.command](args, terminal)
@@ -80,22 +79,14 @@ def _terminate(number: int, frame: object) -> NoReturn:
 
 
 def _flush() -> bool:
+    from cas.cli.terminal import silence
+
     try:
         sys.stdout.flush()
     except OSError:
-        _close_stdout()
+        silence(sys.stdout)
         return False
     return True
-
-
-def _close_stdout() -> None:
-    """Let what could not be written go, so that the interpreter does not complain at its end."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, sys.stdout.fileno())
-    except (OSError, ValueError):
-        pass
-    os.close(null)
 
 
 def _remedy(error: OSError) -> str | None:

@@ -1,11 +1,10 @@
-"""The commands on assets and the store."""
+"""The commands on assets."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cas.cli import results
+from cas.cli import results, upkeep
 from cas.cli.terminal import human, join
 
 if TYPE_CHECKING:
@@ -120,7 +119,11 @@ def _print_moves(moves: list[Move], out: Terminal, *, nothing: str, dry_run: boo
 
 
 def _sizes(asset: Asset) -> str:
-    return f"{asset.files} file{'s' * (asset.files != 1)}, {human(asset.size)}"
+    return f"{_count(asset.files)}, {human(asset.size)}"
+
+
+def _count(number: int, what: str = "file") -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _pin(asset: Asset) -> str:
@@ -144,11 +147,11 @@ def _pull(args: argparse.Namespace, out: Terminal) -> int:
     )
     if out.json:
         out.document(pulled.json())
-    what = f"{pulled.assets} assets in place"
+    what = f"{_count(pulled.assets, 'asset')} in place"
     if pulled.linked:
         what += f", {pulled.linked} linked"
     if pulled.downloaded_files:
-        what += f"; {pulled.downloaded_files} files, {human(pulled.downloaded_bytes)} downloaded"
+        what += f"; {_count(pulled.downloaded_files)}, {human(pulled.downloaded_bytes)} downloaded"
     out.say(what)
     pulled.raise_if_incomplete()
     return 0
@@ -166,7 +169,8 @@ def _status(args: argparse.Namespace, out: Terminal) -> int:
             out.data(f"{row['name']}  {out.paint(row['state'], 'yellow')}  {row['detail']}")
         alone = [row["name"] for row in report["assets"] if row["second_copy"] is False]
         if not wrong:
-            out.say(f"{len(report['assets'])} assets are as they are locked")
+            are = "is as it is" if len(report["assets"]) == 1 else "are as they are"
+            out.say(f"{_count(len(report['assets']), 'asset')} {are} locked")
         if alone:
             out.note(f"no second copy is known of {join(alone)}")
     return 1 if wrong else 0
@@ -266,26 +270,6 @@ def _outdated(args: argparse.Namespace, out: Terminal) -> int:
     return 0
 
 
-def _why(args: argparse.Namespace, out: Terminal) -> int:
-    from cas import installer
-    from cas.errors import NoProject
-    from cas.project import open_user_store
-
-    try:
-        project = _project(args)
-    except NoProject:
-        project = None
-    told = installer.why(project, project.store if project else open_user_store(), args.hash)
-    if out.json:
-        out.document(told)
-        return 0
-    out.data(f"{told['kind']} {told['hash']}")
-    for key in ("assets", "projects", "experiments"):
-        for name in told[key]:
-            out.data(f"  {key.removesuffix('s')}  {name}")
-    return 0
-
-
 def _edit(args: argparse.Namespace, out: Terminal) -> int:
     from cas import installer
 
@@ -320,18 +304,14 @@ def _export(args: argparse.Namespace, out: Terminal) -> int:
 def _rm(args: argparse.Namespace, out: Terminal) -> int:
     from cas import resolver
 
-    project = _project(args)
-    gone = []
-    for name in args.names:
-        asset, left = resolver.remove(project, name)
-        gone.append(asset.name)
+    gone = resolver.remove(_project(args), args.names)
+    if out.json:
+        out.document([{"name": name} for name, _ in gone])
+    for name, left in gone:
+        if not out.json:
+            out.data(f"{out.paint('-', 'red')} {name}")
         if left:
             out.note(f"{left} is your own, and was left alone")
-    if out.json:
-        out.document([{"name": name} for name in gone])
-    else:
-        for name in gone:
-            out.data(f"{out.paint('-', 'red')} {name}")
     return 0
 
 
@@ -359,108 +339,17 @@ def _adopt(args: argparse.Namespace, out: Terminal) -> int:
                 for row in rows
             ]
         )
-        return 0
-    if not rows:
+    elif not rows:
         out.say("nothing lies under assets/ that could be adopted")
     for row in rows:
-        pin = f"  {_pin(row.move.new)}" if row.move and row.move.new else ""
-        out.data(f"{row.path} → {row.name}  {row.files} files, {human(row.size)}{pin}")
+        if row.error:
+            out.error(str(row.error), row.error.hint)
+        elif not out.json:
+            pin = f"  {_pin(row.move.new)}" if row.move and row.move.new else ""
+            out.data(f"{row.path} → {row.name}  {_count(row.files)}, {human(row.size)}{pin}")
     if args.dry_run and rows:
         out.say("nothing was done: cas adopt does it")
-    return 0
-
-
-def _verify(args: argparse.Namespace, out: Terminal) -> int:
-    from cas import installer
-
-    result, names = installer.verify_assets(
-        _project(args),
-        args.names,
-        level=args.level or "stat",
-        repair=args.repair,
-        progress=out,
-    )
-    report = installer.verify_json(result, names)
-    if out.json:
-        out.document(report)
-    else:
-        for bad in report["bad"]:
-            of = f" ({join(bad['assets'])})" if bad["assets"] else ""
-            out.data(f"{bad['hash']}  {out.paint('bad', 'red')}  {bad['reason']}{of}")
-    out.say(f"{report['objects']} objects, {human(report['bytes'])}: {len(report['bad'])} bad")
-    if report["bad"] and not args.repair:
-        out.say("cas verify --repair fetches them again")
-    return 1 if report["bad"] else 0
-
-
-def _gc(args: argparse.Namespace, out: Terminal) -> int:
-    from cas import installer
-    from cas.project import open_user_store
-
-    collected = installer.collect_garbage(
-        open_user_store(),
-        older_than=timedelta(seconds=args.older_than),
-        dry_run=args.dry_run,
-        local_too=args.local_too,
-        ignore_experiments=args.ignore_experiments,
-    )
-    if out.json:
-        out.document(collected.json())
-    what = "would go" if args.dry_run else "went"
-    out.say(f"{collected.trees} trees and {collected.objects} objects {what}, "
-            f"{human(collected.bytes)}")  # fmt: skip
-    if collected.only_copies:
-        out.note(f"{len(collected.only_copies)} trees were kept, because no other source is known "
-                 "to have them: cas gc --local-too")  # fmt: skip
-    return 0
-
-
-def _store(args: argparse.Namespace, out: Terminal) -> int:
-    from cas import overview
-    from cas.errors import UsageError
-    from cas.installer import move_store, remove_store
-    from cas.project import open_user_store
-
-    match args.action:
-        case []:
-            report = overview.store_report(open_user_store(), largest=args.largest)
-        case ["move", directory]:
-            report = {"path": move_store(open_user_store(), directory, progress=out)}
-            out.say(f"the store is {report['path']} now")
-        case ["rm"]:
-            report = {"path": remove_store(open_user_store(), local_too=args.local_too)}
-            out.say(f"{report['path']} was removed")
-        case _:
-            raise UsageError(f"{' '.join(args.action)!r}: expected 'move DIR' or 'rm'",
-                             hint="cas store --help")  # fmt: skip
-    if out.json:
-        out.document(report)
-    elif not args.action:
-        _print_store(report, out)
-    return 0
-
-
-def _print_store(report: dict[str, Any], out: Terminal) -> None:
-    out.data(report["path"])
-    out.data(f"{report['objects']} objects, {human(report['bytes'])}, in {report['trees']} trees")
-    if report["projects"]:
-        out.table(
-            [
-                (r["path"], r["trees"], human(r["bytes"]), r["last_seen"])
-                for r in report["projects"]
-            ],
-            ("PROJECT", "TREES", "SIZE", "LAST SEEN"),
-            " rr",
-        )
-    for row in report.get("largest", []):
-        out.data(f"{human(row['bytes']):>10}  {row['tree'][:15]}  {row['origin']}")
-
-
-def _completion(args: argparse.Namespace, out: Terminal) -> int:
-    from cas.cli.completion import script
-
-    out.data(script(args.shell))
-    return 0
+    return 1 if any(row.error for row in rows) else 0
 
 
 HANDLERS: dict[str, Callable[[argparse.Namespace, Terminal], int]] = {
@@ -474,15 +363,15 @@ HANDLERS: dict[str, Callable[[argparse.Namespace, Terminal], int]] = {
     "path": _path,
     "diff": _diff,
     "outdated": _outdated,
-    "why": _why,
+    "why": upkeep.why,
     "edit": _edit,
     "export": _export,
     "rm": _rm,
     "adopt": _adopt,
-    "verify": _verify,
-    "gc": _gc,
-    "store": _store,
+    "verify": upkeep.verify,
+    "gc": upkeep.gc,
+    "store": upkeep.store,
     "experiments": results.experiments,
     "query": results.query,
-    "completion": _completion,
+    "completion": upkeep.completion,
 }

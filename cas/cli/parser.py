@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, NoReturn
 
+from cas.cli.options import COMMANDS, Parser, command, count, general, seconds
 from cas.errors import UsageError
+from cas.names import near
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["COMMANDS", "build"]
+__all__ = ["COMMANDS", "build", "options_of", "parse"]
 
 OVERVIEW = """\
 A content-addressed asset cache with a lockfile: datasets, models and tokenizers are stored
@@ -27,46 +25,27 @@ experiment records the assets it used.
 """
 
 
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that raises our own error."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise UsageError."""
-        raise UsageError(message, hint=f"{self.prog} --help")
-
-
-def _general(*, top: bool) -> Parser:
-    """Return the options that stand before or after the command."""
-
-    def default(value: str | None) -> str | None:
-        return value if top else argparse.SUPPRESS
-
-    general = Parser(add_help=False, allow_abbrev=False)
-    group = general.add_argument_group("general options")
-    group.add_argument("-q", "--quiet", action="store_true", default=default(None),
-                       help="say nothing on stderr but errors")  # fmt: skip
-    group.add_argument("-v", "--verbose", action="store_true", default=default(None),
-                       help="say more; show where an unforeseen error came from")  # fmt: skip
-    group.add_argument("--project", metavar="DIR", default=default(None),
-                       help="the project, instead of that of the working directory")  # fmt: skip
-    group.add_argument("--color", choices=("auto", "always", "never"), default=default("auto"))
-    group.add_argument("--json", action="store_true", default=default(None),
-                       help="print one JSON document on stdout")  # fmt: skip
-    return general
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Return what *argv* says; raise UsageError for a word that can't be taken."""
+    parser = build()
+    args, rest = parser.parse_known_args(argv)
+    if rest:
+        close = near(rest[0].partition("=")[0], options_of(parser)[args.command])
+        meant = f"; near: {close[0]}" if close else ""
+        raise UsageError(
+            f"cas {args.command}: unexpected {rest[0]!r}{meant}", hint=f"cas {args.command} --help"
+        )
+    return args
 
 
-COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]] = {}
-
-
-def command(
-    name: str, summary: str, examples: str
-) -> Callable[[Callable[[argparse.ArgumentParser], None]], None]:
-    """Register what adds a command's options."""
-
-    def register(function: Callable[[argparse.ArgumentParser], None]) -> None:
-        COMMANDS[name] = summary, examples, function
-
-    return register
+def options_of(parser: Parser) -> dict[str, list[str]]:
+    """Return the long options of each command."""
+    return {
+        name: sorted(o for one in sub._actions for o in one.option_strings if o[:2] == "--")
+        for action in parser._actions
+        if isinstance(action, argparse._SubParsersAction)
+        for name, sub in action.choices.items()
+    }
 
 
 def build() -> Parser:
@@ -74,7 +53,7 @@ def build() -> Parser:
     from cas import __version__
 
     parser = Parser(
-        prog="cas", description=OVERVIEW, allow_abbrev=False, parents=[_general(top=True)],
+        prog="cas", description=OVERVIEW, allow_abbrev=False, parents=[general(top=True)],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"cas {__version__}")
@@ -85,7 +64,7 @@ def build() -> Parser:
         lines = "\n".join(f"  {line}" for line in examples.strip().splitlines())
         sub = subparsers.add_parser(
             name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.",
-            epilog=f"examples:\n{lines}", allow_abbrev=False, parents=[_general(top=False)],
+            epilog=f"examples:\n{lines}", allow_abbrev=False, parents=[general(top=False)],
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
         function(sub)
@@ -114,13 +93,16 @@ def _add(p: argparse.ArgumentParser) -> None:
     p.add_argument("--kind", choices=("model", "dataset", "space"), help="of the Hub id")
     p.add_argument("--name", help="the asset's name, <kind>/<path>")
     p.add_argument("--revision", help="a branch, tag, refs/pr/N or commit")
-    p.add_argument("--include", action="append", default=[], metavar="PATTERN")
-    p.add_argument("--exclude", action="append", default=[], metavar="PATTERN")
-    p.add_argument("--group", action="append", default=[], metavar="GROUP", dest="groups")
+    p.add_argument("--include", action="append", default=[], metavar="PATTERN",
+                   help="only files that fit one; repeat it for more")  # fmt: skip
+    p.add_argument("--exclude", action="append", default=[], metavar="PATTERN",
+                   help="no files that fit one")  # fmt: skip
+    p.add_argument("--group", action="append", default=[], metavar="GROUP", dest="groups",
+                   help="a group for cas pull --group")  # fmt: skip
     p.add_argument("--no-pull", action="store_true", help="only pin it")
     p.add_argument("--dry-run", action="store_true", help="say files and bytes, change nothing")
     p.add_argument("--offline", action="store_true", help="take nothing from the network")
-    p.add_argument("--jobs", type=_jobs, default=8, metavar="N", help="downloads at a time (8)")
+    p.add_argument("--jobs", type=count, default=8, metavar="N", help="downloads at a time (8)")
     local = p.add_argument_group("local files")
     local.add_argument("--move", action="store_true", help="take the files in, leave no copy")
     local.add_argument("--follow", action="store_true", help="import what symlinks point to")
@@ -128,12 +110,15 @@ def _add(p: argparse.ArgumentParser) -> None:
     recipe = p.add_argument_group("derived assets")
     recipe.add_argument("--recipe", metavar="RECIPE", help="bpe")
     recipe.add_argument("--input", metavar="ASSET", help="what it is made of")
-    recipe.add_argument("--vocab-size", type=int, metavar="N")
-    recipe.add_argument("--min-frequency", type=int, metavar="N", help="2 by default")
-    recipe.add_argument("--special", action="append", metavar="TOKEN")
+    recipe.add_argument("--vocab-size", type=int, metavar="N", help="of the tokenizer")
+    recipe.add_argument("--min-frequency", type=int, metavar="N",
+                        help="of a merged pair, 2 by default")  # fmt: skip
+    recipe.add_argument("--special", action="append", metavar="TOKEN",
+                        help="a special token; repeat it for more")  # fmt: skip
     recipe.add_argument("--split", metavar="SPLIT", help="train by default, or all")
-    recipe.add_argument("--files", action="append", metavar="PATTERN")
-    recipe.add_argument("--column", metavar="COLUMN")
+    recipe.add_argument("--files", action="append", metavar="PATTERN",
+                        help="the files to read")  # fmt: skip
+    recipe.add_argument("--column", metavar="COLUMN", help="the column that holds the text")
 
 
 @command(
@@ -159,9 +144,10 @@ def _lock(p: argparse.ArgumentParser) -> None:
     p.add_argument("--dry-run", action="store_true", help="say what would move")
     p.add_argument("--offline", action="store_true", help="take nothing from the network")
     side = p.add_mutually_exclusive_group()
-    side.add_argument("--ours", action="store_const", const="ours", dest="side")
-    side.add_argument("--theirs", action="store_const", const="theirs", dest="side",
+    side.add_argument("--ours", action="store_const", const="ours", dest="side",
                       help="decide what git's conflict markers leave open")  # fmt: skip
+    side.add_argument("--theirs", action="store_const", const="theirs", dest="side",
+                      help="by one side's pins")  # fmt: skip
 
 
 @command(
@@ -175,14 +161,15 @@ cas pull --frozen --offline""",
 )
 def _pull(p: argparse.ArgumentParser) -> None:
     p.add_argument("names", nargs="*", metavar="NAME", help="names or globs; all by default")
-    p.add_argument("--group", action="append", default=[], metavar="GROUP", dest="groups")
+    p.add_argument("--group", action="append", default=[], metavar="GROUP", dest="groups",
+                   help="all whose requests name it")  # fmt: skip
     p.add_argument("--frozen", action="store_true", help="do not compare with pyproject.toml")
     p.add_argument("--offline", action="store_true", help="take nothing from the network")
     p.add_argument("--force", action="store_true", help="replace views that are being edited")
     p.add_argument("--no-views", action="store_true", help="fill the store only")
     p.add_argument("--relink", action="store_true",
                    help="also move views into a store that can't be seen")  # fmt: skip
-    p.add_argument("--jobs", type=_jobs, default=8, metavar="N", help="downloads at a time (8)")
+    p.add_argument("--jobs", type=count, default=8, metavar="N", help="downloads at a time (8)")
 
 
 @command("status", "tell whether everything is as it is locked", "cas status\ncas status --json")
@@ -292,7 +279,7 @@ cas gc --older-than 30d""",
 )
 def _gc(p: argparse.ArgumentParser) -> None:
     p.add_argument("--dry-run", action="store_true", help="only say what would go")
-    p.add_argument("--older-than", type=_days, default=_days("14d"), metavar="14d",
+    p.add_argument("--older-than", type=seconds, default=seconds("14d"), metavar="14d",
                    help="keep what was used or published since")  # fmt: skip
     p.add_argument("--local-too", action="store_true",
                    help="also what no other source is known to have")  # fmt: skip
@@ -329,7 +316,7 @@ def _experiments(p: argparse.ArgumentParser) -> None:
     p.add_argument("words", nargs="*", metavar="list | best METRIC")
     p.add_argument("--list", action="store_true", dest="list_all", help="list them (the default)")
     p.add_argument("--best", metavar="METRIC", help="rank by a column")
-    p.add_argument("--top", type=_jobs, default=10, metavar="N", help="how many (10)")
+    p.add_argument("--top", type=count, default=10, metavar="N", help="how many (10)")
     way = p.add_mutually_exclusive_group()
     way.add_argument("--min", action="store_const", const="min", dest="direction",
                      help="the least is best")  # fmt: skip
@@ -362,17 +349,3 @@ cas completion fish > ~/.config/fish/completions/cas.fish""",
 )
 def _completion(p: argparse.ArgumentParser) -> None:
     p.add_argument("shell", choices=("bash", "zsh", "fish"))
-
-
-def _jobs(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1024:
-        raise argparse.ArgumentTypeError(f"expected a number from 1 to 1024, found {text!r}")
-    return int(text)
-
-
-def _days(text: str) -> float:
-    """Return seconds for ``14d``, ``12h``, ``30m`` or ``0s``."""
-    unit = {"d": 86400, "h": 3600, "m": 60, "s": 1}.get(text[-1:])
-    if unit is None or not text[:-1].isascii() or not text[:-1].isdigit():
-        raise argparse.ArgumentTypeError(f"expected a time such as 14d or 12h, found {text!r}")
-    return int(text[:-1]) * float(unit)

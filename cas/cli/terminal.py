@@ -11,13 +11,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
-from cas.installer.bring import human
+from cas.installer.space import human
 from cas.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Terminal", "human"]
+__all__ = ["Terminal", "human", "join", "silence"]
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "cyan": "36", "bold": "1", "dim": "2"}
 REDRAW = 0.1  # seconds
@@ -78,20 +78,27 @@ class Terminal(Progress):
         """Tell what was done, on stderr, unless quiet."""
         if not self.quiet:
             self._clear()
-            print(message, file=sys.stderr)
+            self._tell(message)
 
     def note(self, message: str) -> None:
         """Tell something that is no error."""
         self._clear()
         if not self.quiet:
-            print(f"{self.paint('note:', 'yellow', sys.stderr)} {message}", file=sys.stderr)
+            self._tell(f"{self.paint('note:', 'yellow', sys.stderr)} {message}")
 
     def error(self, message: str, hint: str | None = None) -> None:
         """Tell an error, and what to type next."""
         self._clear()
-        print(f"cas: {self.paint('error:', 'red', sys.stderr)} {message}", file=sys.stderr)
+        self._tell(f"cas: {self.paint('error:', 'red', sys.stderr)} {message}")
         if hint:
-            print(f"cas: {self.paint('hint:', 'cyan', sys.stderr)} {hint}", file=sys.stderr)
+            self._tell(f"cas: {self.paint('hint:', 'cyan', sys.stderr)} {hint}")
+
+    def _tell(self, line: str, *, end: str = "\n") -> None:
+        """Write to stderr; one that takes nothing more must not end the work."""
+        try:
+            print(line, end=end, file=sys.stderr, flush=True)
+        except OSError:
+            silence(sys.stderr)
 
     # Progress
 
@@ -124,13 +131,23 @@ class Terminal(Progress):
         size = f" of {human(self._size)}" if self._size else ""
         files = f"{self._done_files}/{self._files} files  " if self._files > 1 else ""
         line = f"{self._what}  {files}{human(max(self._done, 0))}{size}  {human(int(rate))}/s"
-        width = os.get_terminal_size(sys.stderr.fileno()).columns
-        print("\r\x1b[K" + line[: max(width - 1, 1)], end="", file=sys.stderr, flush=True)
+        width = os.get_terminal_size(sys.stderr.fileno()).columns or 80  # 0: it does not say
+        self._tell("\r\x1b[K" + line[: max(width - 1, 1)], end="")
 
     def _clear(self) -> None:
         if self._line and self._drawn:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._tell("\r\x1b[K", end="")
             self._drawn = 0.0
+
+
+def silence(stream: TextIO) -> None:
+    """Let what could not be written go, so that the interpreter does not complain at its end."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, stream.fileno())
+    except (OSError, ValueError):
+        pass
+    os.close(null)
 
 
 def _cell(value: Any) -> str:

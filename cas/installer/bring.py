@@ -23,6 +23,7 @@ from cas.errors import (
     StoreError,
 )
 from cas.files import temporary_name
+from cas.installer.space import check_space, human
 from cas.listing import Listing, tree_id
 from cas.request import HubRequest, LocalRequest, RecipeRequest
 from cas.store import (
@@ -46,9 +47,7 @@ if TYPE_CHECKING:
     from cas.recipes import Built
     from cas.store import Staged, Store
 
-__all__ = ["Bringer", "check_space", "human", "origin_of"]
-
-RESERVE = 1 << 20  # bytes that are left free on the store's file system
+__all__ = ["Bringer", "check_space", "origin_of"]
 
 
 class Bringer:
@@ -67,11 +66,13 @@ class Bringer:
         """Files that came over the network."""
         self.bytes = 0
         self._staging: Staging | None = None
+        self._making: set[str] = set()
 
     @property
     def staging(self) -> Staging:
         """The staging directory, looked at once."""
         if self._staging is None:
+            self.store.need_writable()
             self._staging = Staging(self.store)
         return self._staging
 
@@ -234,6 +235,7 @@ class Bringer:
         except RecipeError as error:
             raise RecipeError(f"{source.name}: {error}", hint=error.hint) from None
         identity = recipe.id({path: digests[path] for path in chosen})
+        self.store.need_writable()
         work = self.store.place("staging", temporary_name())
         os.mkdir(work, 0o700)
         try:
@@ -310,7 +312,14 @@ class Bringer:
         request = asset.request
         if not isinstance(request, RecipeRequest):
             raise SourceError(f"{asset.name!r} has no recipe")
-        source = self.lock.find(request.input)
+        source = self.lock.assets.get(request.input)
+        if source is None or asset.name in self._making:
+            why = "is not locked" if source is None else "is made of it"
+            raise SourceError(
+                f"{asset.name!r} is not in the store, and {request.input!r}, of which it is "
+                f"made, {why}",
+                hint="cas lock",
+            )
         locked = next(iter(asset.inputs.values()), source.tree)
         if locked != source.tree:
             raise SourceError(
@@ -319,7 +328,9 @@ class Bringer:
                 hint=f"cas lock --update {source.name} --build",
             )
         if self.project.tree_of(source) is None:
+            self._making.add(asset.name)
             self.bring(source)
+            self._making.discard(asset.name)
         listing, _, _, built = self.build_recipe(asset.name, request, source)
         if listing.digest != asset.tree:
             raise NotReproducible(
@@ -374,24 +385,3 @@ def origin_of(asset: Asset) -> Mapping[str, Any]:
             inputs = {role: tree_id(tree) for role, tree in asset.inputs.items()}
             return {"recipe": asset.recipe, "inputs": inputs}
     return {"local": True}
-
-
-def check_space(store: Store, needed: int) -> None:
-    """Raise StoreError if *needed* bytes don't fit on the store's file system."""
-    status = os.statvfs(store.root)
-    free = status.f_bavail * status.f_frsize
-    if needed + RESERVE > free:
-        raise StoreError(
-            f"{human(needed)} are needed, {human(free)} are free where the store {store.root} is",
-            hint="cas gc, or CAS_STORE=DIR on another disk",
-        )
-
-
-def human(size: int) -> str:
-    """Return bytes as a person reads them: ``90.9 MB``."""
-    value = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.2f} TB"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cas.digest import Digest, is_digest
 from cas.errors import CasError, StoreError, UnknownAsset, UsageError
 from cas.installer.bring import Bringer, origin_of
+from cas.installer.pull import needs_of
 from cas.lockfile import Lockfile
 from cas.progress import QUIET
 from cas.project import holds
@@ -17,11 +18,11 @@ from cas.store import (
     GRACE,
     collect,
     mend,
-    quarantine,
     read_listing,
     read_root,
     read_sidecar,
     rebuilt_listing,
+    recover,
     root_ids,
     usable,
     verify,
@@ -48,12 +49,14 @@ def verify_assets(
     *,
     level: Level = "stat",
     repair: bool = False,
+    cold: bool = False,
     progress: Progress = QUIET,
 ) -> tuple[Verified, dict[Digest, list[str]]]:
     """Read back assets, or the whole store; return what was found, and hash → asset names.
 
     With *repair*, damaged objects go to quarantine, are fetched again by hash, and every
-    tree that held them is mended. What no source has stays bad, and is told.
+    tree that held them is mended. What no source has stays bad, and is told. *cold* reads the
+    disk and not what is cached of it.
     """
     lock = project.read_lock()
     words = list(words)
@@ -64,6 +67,7 @@ def verify_assets(
             project.store,
             only,
             level=level,
+            cold=cold,
             progress=lambda files, size: progress.advance(size, files=files),
         )
     finally:
@@ -89,17 +93,15 @@ def verify_json(result: Verified, names: Mapping[Digest, list[str]]) -> dict[str
 def _repair(project: Project, lock: Lockfile, result: Verified, progress: Progress) -> None:
     store = project.store
     store.need_writable()
-    damaged = {bad.hash for bad in result.bad if not bad.tree}
+    damaged = {bad.hash for bad in result.bad if not bad.tree} - {*map(Digest, result.roots)}
     listings: dict[Digest, Listing] = {}
     for tree in result.trees:
-        listing = read_listing(store, tree)
-        if listing is None and not damaged & {tree}:
-            listing = rebuilt_listing(store, tree)
+        listing = read_listing(store, tree) or rebuilt_listing(store, tree)
         if listing is not None:
             listings[tree] = listing
-    for digest in damaged:
-        if not _made_read_only(store, digest):
-            quarantine(store, digest)
+    renew = {digest for digest in damaged if not _made_read_only(store, digest)}
+    for listing in listings.values():
+        recover(store, listing)
     by_tree = {asset.tree: asset for asset in lock}
     fixed: set[Digest] = set()
     bringer = Bringer(project, lock, progress=progress, offline=False, jobs=8)
@@ -110,14 +112,38 @@ def _repair(project: Project, lock: Lockfile, result: Verified, progress: Progre
                 listing = _bring_again(bringer, tree, by_tree.get(tree))
             bringer.put_listing(listing)
             asset = by_tree.get(tree)
-            mend(store, listing, damaged, origin_of(asset) if asset else {"local": True})
-        except CasError as error:
+            mend(store, listing, renew, origin_of(asset) if asset else {"local": True})
+        except (CasError, OSError) as error:
             progress.note(f"tree t1:{tree[:12]}… can't be repaired: {error}")
             continue
         fixed |= {tree, *(entry.digest for entry in listing)}
-    loose = {d for d in damaged if d not in fixed and not store.has(d)} - _wanted(listings, fixed)
-    result.bad = [bad for bad in result.bad if bad.hash not in fixed | loose]
+    _repair_root(project, result, fixed)
+    loose = {d for d in damaged if d not in fixed and d in usable(store, {d: None})}
+    wanted = _wanted(listings, fixed) | _of_experiments(store)
+    gone = {d for d in damaged if d not in fixed and not store.has(d)} - wanted
+    result.bad = [bad for bad in result.bad if bad.hash not in fixed | loose | gone]
     result.trees -= fixed
+
+
+def _repair_root(project: Project, result: Verified, fixed: set[Digest]) -> None:
+    """Write the project's own root again; another project's is written by its next pull."""
+    mine = project.root_id(draw=False)
+    if mine in result.roots:
+        needs_of(project)
+        fixed.add(Digest(mine))
+        result.roots.remove(mine)
+
+
+def _of_experiments(store: Store) -> set[Digest]:
+    """Return what experiments name: what of it is lost can't be fetched again."""
+    named: set[Digest] = set()
+    for root in root_ids(store):
+        try:
+            record = read_root(store, root)
+        except StoreError:
+            continue
+        named.update(record.experiments if record else ())
+    return named
 
 
 def _wanted(listings: Mapping[Digest, Listing], fixed: set[Digest]) -> set[Digest]:
@@ -127,7 +153,7 @@ def _wanted(listings: Mapping[Digest, Listing], fixed: set[Digest]) -> set[Diges
 
 
 def _made_read_only(store: Store, digest: Digest) -> bool:
-    """Say whether an object was only writable, its bytes right; it is read-only now."""
+    """Say whether an object was only writable, its bytes right; else it is in quarantine now."""
     return digest in usable(store, {digest: None})
 
 
@@ -197,6 +223,7 @@ def collect_garbage(
     return collect(
         store,
         project_holds=of_project,
+        root_of=root_id_of,
         older_than=older_than,
         dry_run=dry_run,
         local_too=local_too,
@@ -230,6 +257,8 @@ def why(project: Project | None, store: Store, word: str) -> dict[str, Any]:
     fits = {digest for digest in trees if digest.startswith(digits)}
     objects = set(_objects_named(store, digits))
     every = fits | objects
+    if not every and any(name.rpartition("/")[2] == word for name in lock.assets):
+        return _told(store, lock, project, lock.find(word).tree, "tree")
     if not every:
         raise UnknownAsset(f"no object, tree or commit {word!r} here", hint="cas list")
     if len(every) > 1:
@@ -266,7 +295,7 @@ def _told(
             record = read_root(store, root)
         except StoreError:
             continue
-        if record and trees & {*record.trees, *record.experiments}:
+        if record and {*trees, digest} & {*record.trees, *record.experiments}:
             projects.append(record.path)
     return {
         "hash": digest,

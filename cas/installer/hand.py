@@ -6,7 +6,16 @@ import os
 from typing import TYPE_CHECKING
 
 from cas.errors import CasError, NotPulled, UsageError, ViewBlocked
-from cas.files import copy_file, discard, make_dirs, sync_all, temporary_name
+from cas.files import (
+    copy_file,
+    discard,
+    exchange,
+    fsync_dir,
+    make_dirs,
+    sync_all,
+    temporary_name,
+    umask,
+)
 from cas.names import view_of
 from cas.progress import QUIET
 from cas.project import look
@@ -40,8 +49,11 @@ def edit(project: Project, word: str, *, progress: Progress = QUIET) -> str:
         _copy(project, asset, work, progress)
         project.set_edited(project.edited() | {asset.name})
         if os.path.islink(path):
-            os.unlink(path)
-        os.rename(work, path)
+            exchange(work, path)  # who reads through the view finds the old one or the copy
+        else:
+            os.rename(work, path)
+    except OSError as error:
+        raise CasError(f"{view} can't be made writable: {error.strerror}") from None
     finally:
         discard(work)
     sync_all([os.path.dirname(path)], on=project.root)
@@ -62,28 +74,39 @@ def export(
     if os.path.lexists(target) and (not os.path.isdir(target) or os.listdir(target)):
         raise UsageError(f"{directory!r}: expected an absent or empty directory",
                          hint="cas export NAME OTHER_DIR")  # fmt: skip
-    parent = os.path.dirname(target)
-    make_dirs(parent)
-    work = os.path.join(parent, temporary_name())
-    paths = []
+    for asset in assets:
+        if project.tree_of(asset) is None:
+            raise NotPulled(f"{asset.name!r} is not here", hint=f"cas pull {asset.name}")
+    there = os.path.isdir(target)  # then it stays: it may be where somebody stands, or a mount
     try:
-        for asset in assets:
-            place = work if word is not None else os.path.join(work, asset.name)
-            if asset.file:
-                os.makedirs(place if word is not None else os.path.dirname(place), exist_ok=True)
-                place = os.path.join(place, asset.file) if word is not None else place
+        make_dirs(os.path.dirname(target))
+        work = os.path.join(target if there else os.path.dirname(target), temporary_name())
+        os.mkdir(work)
+        try:
+            paths = [
+                _export(project, asset, work, progress, by_name=word is None) for asset in assets
+            ]
+            if there:
+                for name in os.listdir(work):
+                    os.rename(os.path.join(work, name), os.path.join(target, name))
             else:
-                os.makedirs(os.path.dirname(place), exist_ok=True)
-            _copy(project, asset, place, progress)
-            paths.append(target + place[len(work) :])
-        os.makedirs(work, exist_ok=True)
-        if os.path.isdir(target):
-            os.rmdir(target)
-        os.rename(work, target)
-    finally:
-        discard(work)
-    sync_all([parent], on=parent)
-    return paths
+                os.rename(work, target)
+        finally:
+            discard(work)
+        fsync_dir(target)
+        fsync_dir(os.path.dirname(target))
+    except OSError as error:
+        raise CasError(f"{directory!r} can't be written: {error.strerror}") from None
+    return [os.path.normpath(os.path.join(target, path)) for path in paths]
+
+
+def _export(project: Project, asset: Asset, work: str, progress: Progress, *, by_name: bool) -> str:
+    """Copy an asset below *work*; return where it is there."""
+    place = asset.name if by_name else (asset.file or "")
+    made = os.path.join(work, place)
+    os.makedirs(os.path.dirname(made), exist_ok=True)
+    _copy(project, asset, made, progress)
+    return place
 
 
 def _copy(project: Project, asset: Asset, target: str, progress: Progress) -> None:
@@ -103,10 +126,13 @@ def _copy(project: Project, asset: Asset, target: str, progress: Progress) -> No
                 copy_file(os.path.join(tree, name), place)
             except OSError as error:
                 raise CasError(f"{place!r} can't be written: {error.strerror}") from None
-            os.chmod(place, 0o644)
+            os.chmod(place, 0o666 & ~umask())
             made.append(place)
             progress.advance(files[name].st_size, files=1)
     finally:
         progress.end()
-    directories = {os.path.dirname(place) for place in made}
+    directories = {os.path.dirname(target)}
+    for place in made:
+        while (place := os.path.dirname(place)).startswith(target):
+            directories.add(place)
     sync_all([*made, *directories], on=os.path.dirname(target))

@@ -10,7 +10,7 @@ from cas.errors import CasError, ViewBlocked
 from cas.files import discard, replace_symlink, sweep, sync_all, temporary_name
 from cas.names import view_of
 from cas.project import look
-from cas.project.views import make_parents
+from cas.project.views import leads_out, make_parents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cas.lockfile import Asset
     from cas.project import Project
 
-__all__ = ["Linked", "check_views", "link_views", "unlink_view"]
+__all__ = ["Linked", "check_views", "link_views", "sweep_project", "unlink_view"]
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ def check_views(
     for asset in assets:
         view = view_of(asset.name)
         lies = look(project.root, view)
-        if lies.state == "link" and lies.store and not relink and not _visible(lies.store):
+        if lies.state == "link" and not relink and not _visible(project, lies.store):
             seen.refused.append((asset, ViewBlocked(
                 f"{view} leads to the store {lies.store}, which can't be seen from here",
                 hint=f"cas pull --relink {asset.name}",
@@ -52,6 +52,8 @@ def check_views(
             good.append(asset)
         elif asset.name in edited:
             seen.kept_edits.append(asset.name)
+        elif lies.state == "outside":
+            seen.refused.append((asset, leads_out(lies.target)))
         else:
             what = (
                 f"a link to {lies.target!r}" if lies.state == "foreign link" else f"a {lies.state}"
@@ -112,6 +114,14 @@ def link_views(
     return seen
 
 
+def sweep_project(project: Project, names: Iterable[str] = ()) -> None:
+    """Remove what killed commands left beside the project's files, and beside these views."""
+    views = [view_of(name) for name in names]
+    inside = {os.path.dirname(v) for v in views if look(project.root, v).state != "outside"}
+    for directory in ("", "assets/.cas", *sorted(inside)):
+        sweep(os.path.join(project.root, directory))
+
+
 def unlink_view(project: Project, name: str) -> str | None:
     """Remove the view of an asset if it is ours; return what is there instead, if anything."""
     view = view_of(name)
@@ -132,5 +142,6 @@ def unlink_view(project: Project, name: str) -> str | None:
     return None if lies.state == "absent" else view
 
 
-def _visible(store: str) -> bool:
-    return os.path.exists(os.path.join(store, "VERSION"))
+def _visible(project: Project, store: str) -> bool:
+    """Say whether a store is here; the project's own is, also where it was removed by hand."""
+    return store == project.store.root or os.path.exists(os.path.join(store, "VERSION"))

@@ -7,15 +7,20 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cas.digest import hash_path
 from cas.errors import CasError, ListingError, UsageError
+from cas.installer.space import check_space
 from cas.listing import Listing, check_path, is_left_out
 from cas.store import Publisher, Staging, add_file
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cas.digest import Sums
     from cas.progress import Progress
     from cas.store import Store
 
-__all__ = ["Imported", "check_source", "files_below", "import_path"]
+__all__ = ["Imported", "check_source", "files_below", "import_path", "measure_path"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,70 @@ def import_path(
         UsageError: nothing is there, or something that can't be an asset.
         ListingError: a name that can't be in a tree.
     """
+    single, found = _sources(path, follow=follow, skip_special=skip_special)
+    needed = sum(size for _, _, size in found)
+    check_space(store, 0 if move else needed)
+    staging, publisher = Staging(store), Publisher(store)
+    progress.begin(f"import {os.path.basename(path.rstrip('/'))}", files=len(found), size=needed)
+    entries = {}
+    try:
+        for name, place, _ in found:
+            try:
+                sums = add_file(
+                    store,
+                    staging,
+                    publisher,
+                    os.path.realpath(place) if follow else place,
+                    move=move,
+                    progress=progress.advance,
+                )
+            except OSError as error:
+                raise _unreadable(place, error) from None
+            entries[name] = sums
+            progress.advance(0, files=1)
+        publisher.flush()
+    finally:
+        publisher.give_up()
+        progress.end()
+    return _imported(entries, single)
+
+
+def measure_path(
+    path: str, *, progress: Progress, follow: bool = False, skip_special: bool = False
+) -> Imported:
+    """Return what ``import_path`` would, and put nothing anywhere: the files are only hashed."""
+    single, found = _sources(path, follow=follow, skip_special=skip_special)
+    progress.begin(f"hash {os.path.basename(path.rstrip('/'))}", files=len(found),
+                   size=sum(size for _, _, size in found))  # fmt: skip
+    entries = {}
+    try:
+        for name, place, size in found:
+            try:
+                entries[name] = hash_path(os.path.realpath(place) if follow else place)
+            except OSError as error:
+                raise _unreadable(place, error) from None
+            progress.advance(size, files=1)
+    finally:
+        progress.end()
+    return _imported(entries, single)
+
+
+def _imported(entries: Mapping[str, Sums], single: str | None) -> Imported:
+    listing = Listing.of((name, sums.sha256) for name, sums in entries.items())
+    return Imported(listing, tuple(entries[entry.path].size for entry in listing), single)
+
+
+def _unreadable(place: str, error: OSError) -> Exception:
+    """Return our error for a source that can't be read; any other is the store's, as it is."""
+    if error.filename is None or error.filename == place:
+        return CasError(f"{place!r} can't be read: {error.strerror}")
+    return error
+
+
+def _sources(
+    path: str, *, follow: bool, skip_special: bool
+) -> tuple[str | None, list[tuple[str, str, int]]]:
+    """Return (a single file's own name, what ``files_below`` says of it or of a directory)."""
     try:
         status = os.stat(path) if follow else os.lstat(path)
     except OSError as error:
@@ -68,34 +137,7 @@ def import_path(
         raise UsageError(f"{path!r} is no file and no directory: {_kind(status)}")
     if not found:
         raise UsageError(f"{path!r} holds no file that could be imported")
-    needed = sum(size for _, _, size in found)
-    _check_space(store, needed, move=move)
-    staging, publisher = Staging(store), Publisher(store)
-    progress.begin(f"import {os.path.basename(path.rstrip('/'))}", files=len(found), size=needed)
-    entries = {}
-    try:
-        for name, place, _ in found:
-            try:
-                sums = add_file(
-                    store,
-                    staging,
-                    publisher,
-                    os.path.realpath(place) if follow else place,
-                    move=move,
-                    progress=progress.advance,
-                )
-            except OSError as error:
-                if error.filename is None or error.filename == place:
-                    raise CasError(f"{place!r} can't be read: {error.strerror}") from None
-                raise
-            entries[name] = sums
-            progress.advance(0, files=1)
-        publisher.flush()
-    finally:
-        publisher.give_up()
-        progress.end()
-    listing = Listing.of((name, sums.sha256) for name, sums in entries.items())
-    return Imported(listing, tuple(entries[entry.path].size for entry in listing), single)
+    return single, found
 
 
 def files_below(
@@ -160,14 +202,6 @@ def check_source(store: Store, path: str) -> None:
     for inner, outer in ((store.root, real), (real, store.root)):
         if inner == outer or inner.startswith(outer.rstrip("/") + "/"):
             raise UsageError(f"{path!r} and the store {store.root} lie in each other")
-
-
-def _check_space(store: Store, needed: int, *, move: bool) -> None:
-    if move:
-        return
-    from cas.installer.bring import check_space
-
-    check_space(store, needed)
 
 
 def _kind(status: os.stat_result) -> str:

@@ -8,6 +8,7 @@ everything else is there.
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,24 @@ from cas import lockfile
 from cas.digest import hash_bytes
 from cas.errors import AccessDenied, CasError, NotPulled, Offline, OutOfStep, StoreError
 from cas.files import sweep
-from cas.installer.bring import Bringer, human
-from cas.installer.link import Linked, check_views, link_views
+from cas.installer.bring import Bringer
+from cas.installer.link import Linked, check_views, link_views, sweep_project
+from cas.installer.space import human
 from cas.names import view_of
 from cas.progress import QUIET
 from cas.project import holds, look
+from cas.project.requests import parse_settings
 from cas.request import RecipeRequest
-from cas.store import Vanished, announce, end, read_root, settle, shared_gc_mutex, standing
+from cas.store import (
+    Vanished,
+    announce,
+    end,
+    note_use,
+    read_root,
+    settle,
+    shared_gc_mutex,
+    standing,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -154,6 +166,7 @@ def pull(
     """
     lock_bytes, requests_bytes = project.lock_bytes(), project.requests_bytes()
     lock = lockfile.parse(lock_bytes)
+    sweep_project(project, lock.assets)
     words, groups = list(words), list(groups)
     if not frozen:
         check_in_step(project, lock, words)
@@ -182,9 +195,19 @@ def pull(
     result.failed += seen.refused
     result.assets += len(seen.kept_edits)
     _settle(project, lock, lock_bytes, progress)
-    if not result.failed and not seen.kept_edits and views:
+    whole = not result.failed and not seen.kept_edits
+    if whole and views and _in_step(requests_bytes, lock):
         project.keep_warm(lock_bytes, requests_bytes, lock)
     return result
+
+
+def _in_step(requests_bytes: bytes | None, lock: Lockfile) -> bool:
+    """Say whether the next pull would have nothing to tell: only then it may be the short one."""
+    try:
+        requests = parse_settings(requests_bytes).requests
+    except CasError:
+        return False
+    return not out_of_step(requests, lock) and not stale_inputs(lock)
 
 
 def _call(
@@ -218,9 +241,11 @@ def _call(
                 result.failed.append((asset, error))
                 continue
             stand.append((asset, path))
-        for asset, _ in stand:
+        for asset, path in stand:
             if project.tree_of(asset) is None:
                 raise Vanished(f"tree {asset.tree_id} went while it was being linked")
+            if path == store.tree(asset.tree):
+                note_use(store, asset.tree, time.time())
         if link:
             link_views(project, stand, seen, force=force)
         result.assets = len(stand)

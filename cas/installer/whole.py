@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from cas.errors import IntegrityError, StoreError, UsageError
-from cas.files import fsync_dir, hold, remove_tree, replace_symlink, sync_all
+from cas.errors import CasError, IntegrityError, StoreError, UsageError
+from cas.files import (
+    discard,
+    fsync_dir,
+    hold,
+    make_dirs,
+    remove_tree,
+    replace_symlink,
+    sweep,
+    sync_all,
+)
+from cas.installer.bring import check_space
 from cas.installer.care import registered
 from cas.names import view_of
 from cas.progress import QUIET
@@ -18,13 +29,19 @@ from cas.store import (
     Staging,
     add_file,
     build,
+    calls_under_way,
+    index,
+    only_copy,
     open_store,
     read_listing,
     read_sidecar,
     root_ids,
 )
+from cas.store.layout import ROOMS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cas.progress import Progress
     from cas.store import Store
 
@@ -48,25 +65,54 @@ def move_store(store: Store, directory: str, *, progress: Progress = QUIET) -> s
         raise UsageError(f"{directory!r} lies in the store")
     if not os.path.isdir(store.place("objects")):
         raise StoreError(f"there is no store at {store.root} yet", hint="CAS_STORE=DIR names one")
-    with hold(store.place("mutex", "gc"), wait=False) as alone:
-        if not alone:
-            raise StoreError(f"the store {store.root} is in use", hint="cas store move, later")
+    with _alone(store, "cas store move, later"):
         roots = [row["path"] for row in registered(store) if row["present"]]
-        os.makedirs(os.path.dirname(target), exist_ok=True)
+        make_dirs(os.path.dirname(target))
+        renamed = True
         try:
-            if os.path.isdir(target):
-                os.rmdir(target)
-            os.rename(store.root, target)
-            fsync_dir(os.path.dirname(target))
-            fsync_dir(os.path.dirname(store.root))
+            os.rename(store.root, target)  # onto nothing, or onto an empty directory
         except OSError as error:
+            renamed = False
             progress.note(f"it can't be renamed ({error.strerror}): it is copied")
             _copy(store, target, progress)
-            remove_tree(store.root)
-    for root in roots:
-        _repoint(root, store.root, target)
-    _configure(target, progress)
+        else:
+            fsync_dir(os.path.dirname(target))
+            fsync_dir(os.path.dirname(store.root))
+            index.move(store, open_store(target, create=False))
+        _configure(target, progress)
+        for root in roots:
+            try:
+                _repoint(root, store.root, target)
+            except (CasError, OSError) as error:
+                progress.note(f"the views of {root} still lead to {store.root}: {error}")
+        if not renamed:  # the old store goes when nothing leads to it any more
+            _empty(store)
     return target
+
+
+@contextmanager
+def _alone(store: Store, later: str) -> Iterator[None]:
+    """Hold the store so that no call can begin, and refuse where one is under way."""
+    store.make_dir(store.place("mutex"))
+    with hold(store.place("mutex", "gc"), wait=False) as alone:
+        users = calls_under_way(store) if alone else []
+        if not alone or users:
+            by = f" by {users[0]}" if users else ""
+            raise StoreError(f"the store {store.root} is in use{by}", hint=later)
+        yield
+
+
+def _empty(store: Store) -> None:
+    """Remove what is the store's from its directory, VERSION last, so that a stop can go on."""
+    for room in ROOMS:
+        if os.path.lexists(store.place(room)):
+            remove_tree(store.place(room))
+    sweep(store.root)
+    discard(store.place("VERSION"))
+    try:
+        os.rmdir(store.root)
+    except OSError:
+        pass  # a mount point, or somebody's own files are in it
 
 
 def remove_store(store: Store, *, local_too: bool = False) -> str:
@@ -76,30 +122,25 @@ def remove_store(store: Store, *, local_too: bool = False) -> str:
     *local_too*; or where it is in use.
     """
     store.need_writable()
-    local = [
-        digest
-        for digest, _ in store.trees()
-        if (sidecar := read_sidecar(store, digest)) is None
-        or not ("hub" in sidecar.origin or "recipe" in sidecar.origin)
-    ]
+    local = [digest for digest, _ in store.trees() if only_copy(store, digest)]
     if local and not local_too:
         raise StoreError(
             f"{len(local)} trees of {store.root} are known to no other source, "
             f"as t1:{local[0][:12]}…",
             hint="cas store rm --local-too",
         )
-    os.makedirs(store.place("mutex"), exist_ok=True)
-    with hold(store.place("mutex", "gc"), wait=False) as alone:
-        if not alone:
-            raise StoreError(f"the store {store.root} is in use", hint="cas store rm, later")
-        remove_tree(store.root)
+    with _alone(store, "cas store rm, later"):
+        _empty(store)
     return store.root
 
 
 def _copy(store: Store, target: str, progress: Progress) -> None:
     new = open_store(target)
+    new.need_writable()
     rows = [(digest, entry.path) for digest, entry in store.objects()]
-    progress.begin("copy the store", files=len(rows), size=sum(os.stat(p).st_size for _, p in rows))
+    size = sum(os.stat(path).st_size for _, path in rows)
+    check_space(new, size)
+    progress.begin("copy the store", files=len(rows), size=size)
     staging, publisher = Staging(new), Publisher(new)
     try:
         for digest, path in rows:
@@ -118,16 +159,19 @@ def _copy(store: Store, target: str, progress: Progress) -> None:
             if listing is None:
                 raise StoreError(f"the listing of tree t1:{digest} is lost",
                                  hint="cas verify --repair")  # fmt: skip
-            build(new, listing, sidecar.origin if sidecar else {"local": True})
+            origin = sidecar.origin if sidecar else {"local": True}
+            build(new, listing, origin, single=len(listing) == 1)
             for end in (".used", ".bad"):
                 if os.path.exists(entry.path + end):
                     shutil.copy2(entry.path + end, new.tree(digest) + end)
         for root in root_ids(store):
             new.make_dir(new.place("roots"))
             shutil.copytree(store.place("roots", root), new.place("roots", root))
-        sync_all([new.place("roots")], on=new.root)
+            made = new.place("roots", root)
+            sync_all([*(entry.path for entry in os.scandir(made)), made], on=new.root)
+        sync_all([new.place("roots"), new.root], on=new.root)
     except BaseException:
-        remove_tree(target)
+        _empty(new)
         raise
     finally:
         publisher.give_up()
@@ -160,7 +204,7 @@ def _configure(target: str, progress: Progress) -> None:
     import platformdirs
     import tomlkit
 
-    from cas.files import make_dirs, replace
+    from cas.files import replace
 
     place = os.path.join(platformdirs.user_config_dir("cas"), "config.toml")
     try:

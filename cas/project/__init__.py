@@ -3,17 +3,11 @@
 This room finds things and says how they stand. It brings nothing and writes no lock.
 
 ``requests`` reads and edits pyproject.toml · ``views`` looks at what lies under ``assets/`` ·
-``uses`` what this process was given · ``holds`` what gc must keep for a project
+``begin`` makes one · ``uses`` what this process was given · ``holds`` what gc must keep for one
 """
 
-from cas.project.core import (
-    Project,
-    current,
-    forget_current,
-    init,
-    open_user_store,
-    store_root,
-)
+from cas.project.begin import init
+from cas.project.core import Project, current, forget_current, open_user_store, store_root
 from cas.project.holds import holds
 from cas.project.requests import Settings
 from cas.project.uses import Used, Uses

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cas.project.requests import Settings
     from cas.store import Store
 
-__all__ = ["Project", "current", "forget_current", "init", "open_user_store", "store_root"]
+__all__ = ["Project", "current", "forget_current", "open_user_store", "store_root"]
 
 LOCK = "assets.lock"
 REQUESTS = "pyproject.toml"
@@ -36,11 +36,11 @@ class Project:
         self._warm: tuple[tuple[int, ...], warm.Warm] | None = None
 
     @classmethod
-    def find(cls, start: str | None = None) -> Project:
+    def find(cls, start: str | None = None, *, script: str | None = None) -> Project:
         """Return the project that *start* (default: the working directory) is in.
 
         ``CAS_PROJECT`` names one; else the nearest directory from *start* up that has an
-        assets.lock, then from the main script up. Raises NoProject.
+        assets.lock, then from *script* up. Raises NoProject.
         """
         named = os.environ.get("CAS_PROJECT") if start is None else None
         if named:
@@ -48,8 +48,7 @@ class Project:
                 raise NoProject(f"no {LOCK} in {named!r}, which CAS_PROJECT names", hint="cas init")
             return cls(named)
         starts = [start or os.getcwd()]
-        script = getattr(sys.modules.get("__main__"), "__file__", None)
-        if start is None and script:
+        if script:
             starts.append(os.path.dirname(os.path.abspath(script)))
         for place in starts:
             directory = os.path.realpath(place)
@@ -328,10 +327,13 @@ _current: Project | None = None
 
 
 def current() -> Project:
-    """Return the project that this process acts on, found once; raise NoProject."""
+    """Return the project that this process acts on, found once; raise NoProject.
+
+    It is that of the working directory, else of the main script.
+    """
     global _current
     if _current is None:
-        _current = Project.find()
+        _current = Project.find(script=getattr(sys.modules.get("__main__"), "__file__", None))
     return _current
 
 
@@ -339,82 +341,3 @@ def forget_current() -> None:
     """Find the project again at the next call (after ``chdir``, in notebooks and tests)."""
     global _current
     _current = None
-
-
-IGNORE = """\
-# cas: assets are in the shared store; assets.lock says which
-assets/**
-!assets/**/
-!assets/**/*.md
-# to keep records of experiments in git:
-# !assets/outputs/experiments/**
-"""
-
-STUBS = {
-    "assets/README.md": """\
-# assets
-
-Views of the assets that `assets.lock` pins: symlinks into the shared store, made by `cas pull`.
-Nothing here but these README files belongs to git.
-
-    cas pull      # make the views
-    cas list      # what is pinned
-    cas status    # how it stands
-""",
-    "assets/datasets/README.md": """\
-# datasets
-
-Datasets by their Hub name; `tokens/` holds token shards. `cas add ORG/NAME` adds one.
-""",
-    "assets/models/README.md": """\
-# models
-
-Models and checkpoints; `tokenizers/` holds tokenizers. `cas add gpt2`, `cas add runs/exp_001.pt`.
-""",
-    "assets/outputs/README.md": """\
-# outputs
-
-`experiments/` holds one Parquet file a record, made by `cas.save_experiment`. `cas experiments`
-lists them, `cas query` asks them anything.
-""",
-}
-
-
-def init(directory: str) -> Project:
-    """Make *directory* a project, or complete one; what is there already stays.
-
-    A ``[tool.cas]`` table in pyproject.toml, assets.lock, ``assets/`` with its README stubs,
-    and the rules that keep git from it.
-    """
-    from cas.files import make_dirs, replace, write_new
-    from cas.lockfile import Lockfile
-    from cas.project.requests import edit
-    from cas.project.views import make_parents
-
-    root = os.path.realpath(directory)
-    make_dirs(root)
-    project = Project(root)
-    before = project.requests_bytes()
-    after = edit(before, {})
-    for view, text in STUBS.items():
-        make_parents(root, view)
-        try:
-            write_new(os.path.join(root, view), text.encode())
-        except FileExistsError:
-            pass
-    ignore = os.path.join(root, ".gitignore")
-    try:
-        with open(ignore, encoding="utf-8") as file:
-            rules = file.read()
-    except FileNotFoundError:
-        rules = ""
-    if "assets/**" not in rules.splitlines():
-        gap = "" if not rules else "\n" if rules.endswith("\n") else "\n\n"
-        replace(ignore, (rules + gap + IGNORE).encode())
-    if after != before:
-        replace(os.path.join(root, REQUESTS), after)
-    try:
-        write_new(project.lock_path, Lockfile().text().encode())
-    except FileExistsError:
-        project.read_lock()
-    return project

@@ -15,9 +15,9 @@ from cas.errors import ViewBlocked
 from cas.files import fsync_dir
 from cas.warm import tree_of_link
 
-__all__ = ["View", "look", "make_parents"]
+__all__ = ["View", "leads_out", "look", "make_parents"]
 
-State = Literal["absent", "link", "foreign link", "file", "directory"]
+State = Literal["absent", "link", "foreign link", "file", "directory", "outside"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class View:
 
     state: State
     target: str = ""
-    """What a link says."""
+    """What a link says; ``outside``: the link on the way that leaves the project."""
     store: str = ""
     """The store that a link of ours leads to."""
     tree: str = ""
@@ -41,8 +41,8 @@ class View:
 def look(root: str, view: str) -> View:
     """Return what lies at *view* (relative to the project at *root*)."""
     path = os.path.join(root, view)
-    if _way_out(root, view):
-        return View("foreign link", target=_way_out(root, view))
+    if outside := _way_out(root, view):
+        return View("outside", target=outside)
     try:
         target = os.readlink(path)
     except FileNotFoundError:
@@ -64,10 +64,7 @@ def make_parents(root: str, view: str) -> list[str]:
     Raises ViewBlocked where a file or a link that leaves the project is in the way.
     """
     if outside := _way_out(root, view):
-        raise ViewBlocked(
-            f"{outside!r} is a link that leads out of the project, so no view is made below it",
-            hint=f"rm {outside}",
-        )
+        raise leads_out(outside)
     path = root
     found = []
     for part in view.split("/")[:-1]:
@@ -83,6 +80,14 @@ def make_parents(root: str, view: str) -> list[str]:
                 ) from None
         found.append(path)
     return found[::-1]
+
+
+def leads_out(link: str) -> ViewBlocked:
+    """Return the error for a link on the way to a view that leaves the project."""
+    return ViewBlocked(
+        f"{link!r} is a link that leads out of the project, so no view is made below it",
+        hint=f"rm {link}",
+    )
 
 
 def _way_out(root: str, view: str) -> str:

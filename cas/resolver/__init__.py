@@ -1,13 +1,15 @@
 """The resolver: from what is asked for to what is locked. Only this room writes assets.lock.
 
 ``pin`` one request → one pin · ``lock`` all requests → the lock · ``add`` a new request with its
-pin and bytes · ``adopt`` files that lie under ``assets/`` already · ``write`` the two files
+pin and bytes · ``remove`` all three · ``adopt`` files that lie under ``assets/`` already ·
+``write`` the two files
 """
 
-from cas.resolver.add import AddOptions, add, remove
+from cas.resolver.add import AddOptions, add
 from cas.resolver.adopt import Adopted, adopt
 from cas.resolver.lock import check, lock, merge, outdated
 from cas.resolver.pin import Move
+from cas.resolver.remove import remove
 
 __all__ = [
     "AddOptions",

@@ -1,4 +1,4 @@
-"""add: a new request, its pin and its bytes, in one go; rm takes all three away again.
+"""add: a new request, its pin and its bytes, in one go.
 
 The two files are written last, after every byte is verified: an ``add`` that fails changes
 neither, and the same one can be tried again.
@@ -10,9 +10,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cas.errors import CasError, RequestError, SourceError, UsageError
+from cas.errors import CasError, ListingError, RequestError, SourceError, UsageError
 from cas.files import discard, temporary_name
-from cas.installer import Bringer, link_views, unlink_view
+from cas.installer import Bringer, link_views
 from cas.installer.link import Linked, check_views
 from cas.names import KINDS, check_name, check_names, find, view_of
 from cas.progress import QUIET
@@ -20,7 +20,7 @@ from cas.request import HubRequest, LocalRequest, RecipeRequest, Request, check_
 from cas.resolver import pin
 from cas.resolver.lock import announced
 from cas.resolver.pin import Move, move_of
-from cas.resolver.write import change_lock, change_requests, one_writer
+from cas.resolver.write import change_lock, change_requests, check_writable, one_writer
 from cas.store import Vanished
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from cas.progress import Progress
     from cas.project import Project
 
-__all__ = ["AddOptions", "add", "default_name", "remove"]
+__all__ = ["AddOptions", "add", "default_name", "publish"]
 
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".gguf", ".onnx")
 HUB_KINDS = {"dataset": "datasets", "model": "models", "space": "spaces"}
@@ -80,11 +80,16 @@ def add(
         ViewBlocked: something that is not ours lies where its view goes.
     """
     options = options or AddOptions()
+    if not options.dry_run:
+        check_writable(project)
     lock = project.read_lock()
     requests = project.read_settings().requests
     name, request, place = _meaning(project, lock, requests, word, options)
-    check_name(name)
-    check_names({*requests, name})
+    try:
+        check_name(name)
+        check_names({*requests, name})
+    except ListingError as error:
+        raise UsageError(str(error), hint=f"cas add {word} --name KIND/NAME") from None
     pin.check_request(request)
     bringer = Bringer(project, lock, progress=progress, offline=options.offline, jobs=options.jobs)
     old = lock.assets.get(name)
@@ -114,31 +119,6 @@ def add(
     if old == new and requests.get(name) == request:
         return []
     return [move_of(bringer, name, old, new)]
-
-
-def remove(project: Project, word: str) -> tuple[Asset, str | None]:
-    """Remove the view, pin and request of an asset; its bytes stay until gc.
-
-    Returns the asset, and what lies where its view was, if that is a person's own.
-    """
-    lock = project.read_lock()
-    requests = project.read_settings().requests
-    if word not in requests or word in lock.assets:
-        asset = lock.find(word)
-        name = asset.name
-        users = [a.name for a in lock if isinstance(a.request, RecipeRequest)
-                 and a.request.input == name]  # fmt: skip
-        if users:
-            raise UsageError(f"{name!r} is what {users[0]!r} is made of",
-                             hint=f"cas rm {users[0]}")  # fmt: skip
-    else:
-        name, asset = word, _shell(word, requests[word])
-    with announced(project, ()), one_writer(project):
-        left = unlink_view(project, name)
-        change_lock(project, without=[name])
-        change_requests(project, {name: None})
-        project.set_edited(project.edited() - {name}) if name in project.edited() else None
-    return asset, left
 
 
 def default_name(place: str, listing: Listing | None = None) -> str:
@@ -173,7 +153,8 @@ def _meaning(
         return _hub(kind, rest, options)
     if options.recipe or options.input:
         return _derived(lock, word, options)
-    if word.startswith(("./", "../", "/", "~")) or word in (".", "..") or os.path.isfile(word):
+    begins = word.startswith(("./", "../", "/", "~")) or word in (".", "..")
+    if begins or (os.path.lexists(word) and not os.path.isdir(word)):
         return _local(project, os.path.expanduser(word), options)
     if word.partition("/")[0] in ("tokenizers", "tokens"):
         if word in requests and not options.options:
@@ -326,7 +307,8 @@ def _pin(
             place,
             follow=options.follow,
             skip_special=options.skip_special,
-            move=options.move and not options.dry_run,
+            move=options.move,
+            dry_run=options.dry_run,
         )
         return replace(new, extra=old.extra) if old else new
     if isinstance(request, RecipeRequest):
@@ -342,20 +324,24 @@ def _pin(
 def publish(
     project: Project, bringer: Bringer, new: Asset, options: AddOptions, *, own_view: bool
 ) -> None:
-    """Bring the bytes, make the view, then write request and lock."""
+    """Bring the bytes, make the view, then write request and lock.
+
+    Where the bytes came from the view's own place, the files there go last: a stop before
+    that leaves them, and the same command goes on.
+    """
     with announced(project, {new.tree, *new.inputs.values()}):
         if options.pull:
             found = project.tree_of(new)
             path = found[0] if found else bringer.bring(new)
-            if own_view:
-                _swap(project, new, path)
-            else:
+            if not own_view:
                 seen = link_views(project, [(new, path)], Linked())
                 if seen.refused:
                     raise seen.refused[0][1]
         with one_writer(project):
             change_requests(project, {new.name: new.request})
             change_lock(project, [new])
+        if options.pull and own_view:
+            _swap(project, new, path)
 
 
 def _swap(project: Project, asset: Asset, tree: str) -> None:

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Adopted", "adopt"]
 
 NOT_ASSETS = ("outputs", ".cas", "README.md")
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "spiece.model")
 MOST_PATTERNS = 200
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -51,7 +50,9 @@ class Adopted:
     size: int
     """bytes"""
     move: Move | None = None
-    """None where it was only said (``--dry-run``)."""
+    """None where it was only said (``--dry-run``), or failed."""
+    error: CasError | None = None
+    """Why it was left as it is."""
 
 
 def adopt(
@@ -67,8 +68,11 @@ def adopt(
     Every ``datasets|models/<org>/<name>`` directory, tokenizer directory and file that is no
     view and not under ``outputs/``. With *dry_run* it only says what it would do.
 
-    Raises UsageError for a path that is no candidate; CasError as ``add`` does.
+    What fails is left as it is, and the others are done: its row has the error. Raises
+    UsageError for a path that is no candidate.
     """
+    from dataclasses import replace
+
     requests = dict(project.read_settings().requests)
     places = [os.path.abspath(path) for path in paths] or _candidates(project)
     found = []
@@ -96,7 +100,10 @@ def adopt(
             size=sum(size for _, _, size in inside),
         )
         if not dry_run:
-            row = _adopt(project, row, place, inside, ask_hub=ask_hub, progress=progress)
+            try:
+                row = _adopt(project, row, place, inside, ask_hub=ask_hub, progress=progress)
+            except CasError as error:
+                row = replace(row, error=error)
         done.append(row)
     return done
 
@@ -115,19 +122,33 @@ def _adopt(
     lock = project.read_lock()
     bringer = Bringer(project, lock, progress=progress, offline=not ask_hub, jobs=8)
     request = LocalRequest(local=os.path.basename(place))
+    old = lock.assets.get(row.name)
     snapshot = None
     for _ in range(5):
         try:
-            new = pin.pin_local(bringer, row.name, request, place, move=True)
-            if ask_hub and snapshot is None and os.path.isdir(place):
+            new = pin.pin_local(bringer, row.name, request, place, move=True, tree=False)
+            if old is not None:
+                new = _as_locked(old, new, row.path)
+            elif ask_hub and snapshot is None and os.path.isdir(place):
                 snapshot = _on_hub(bringer, row.name, place, inside, new)
-            if snapshot is not None:
+            if old is None and snapshot is not None:
                 new = _pinned(bringer, new, snapshot)
             publish(project, bringer, new, AddOptions(), own_view=True)
             break
         except Vanished:
             continue
-    return replace(row, move=move_of(bringer, row.name, lock.assets.get(row.name), new))
+    return replace(row, move=move_of(bringer, row.name, old, new))
+
+
+def _as_locked(old: Asset, new: Asset, path: str) -> Asset:
+    """Return the pin that an asset has already; raise UsageError if other files lie there."""
+    if old.tree != new.tree:
+        raise UsageError(
+            f"{path} is not what is locked as {old.name!r}, so it was left as it is",
+            hint=f"cas add {path} --name {old.name} takes it in; "
+            f"mv {path} elsewhere && cas pull gives what is locked",
+        )
+    return old
 
 
 def _pinned(bringer: Bringer, local: Asset, snapshot: Snapshot) -> Asset:

@@ -5,14 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cas import lockfile
-from cas.errors import CasError, LockfileError, OutOfStep, UnknownAsset
+from cas.errors import (
+    CasError,
+    LockfileError,
+    OutOfStep,
+    RequestError,
+    UnknownAsset,
+    UsageError,
+)
 from cas.installer import Bringer, out_of_step
 from cas.installer.pull import needs_of, stale_inputs
 from cas.progress import QUIET
 from cas.request import HubRequest, LocalRequest, RecipeRequest, Request
 from cas.resolver import pin
 from cas.resolver.pin import Move, move_of
-from cas.resolver.write import change_lock, one_writer
+from cas.resolver.write import change_lock, check_writable, one_writer
 from cas.store import announce, end, shared_gc_mutex
 
 if TYPE_CHECKING:
@@ -31,13 +38,15 @@ def check(project: Project) -> None:
     No network, nothing written.
     """
     now = project.read_lock()
-    lines = [f"{n} {how}" for n, how in out_of_step(project.read_settings().requests, now).items()]
-    lines += [f"{name} is stale: {source} moved" for name, source in stale_inputs(now).items()]
+    differing, stale = out_of_step(project.read_settings().requests, now), stale_inputs(now)
+    lines = [f"{name} {how}" for name, how in differing.items()]
+    lines += [f"{name} is stale: {source} moved" for name, source in stale.items()]
     if lines:
         listed = "".join(f"\n  {line}" for line in lines)
+        sources = " ".join(sorted(set(stale.values())))
         raise OutOfStep(
             f"assets.lock is not what pyproject.toml asks for:{listed}",
-            hint="cas lock" if not stale_inputs(now) else "cas lock --update NAME --build",
+            hint="cas lock" if differing else f"cas lock --update {sources} --build",
         )
 
 
@@ -71,6 +80,8 @@ def lock(
     Raises:
         UnknownAsset, RequestError, LockfileError, and all that pinning raises.
     """
+    if not dry_run:
+        check_writable(project)
     requests = project.read_settings().requests
     text = project.lock_bytes()
     decoded = text.decode("utf-8", "replace")
@@ -83,10 +94,10 @@ def lock(
     moves: list[Move] = []
     now = before.with_assets([], without=[n for n in before.assets if n not in requests])
     moves += [move_of(bringer, n, a, None) for n, a in before.assets.items() if n not in requests]
-    for name, request in sorted(requests.items(), key=_inputs_first):
+    for name, request in inputs_first(requests):
         old = now.assets.get(name)
         bringer.lock = now
-        new = _pin(bringer, name, request, old, moved=name in chosen, build=build)
+        new = _pin(bringer, name, request, old, moved=name in chosen, build=build, dry_run=dry_run)
         if new != old:
             now = now.with_assets([new])
         if old is None or new.tree != old.tree or new.commit != old.commit:
@@ -155,17 +166,48 @@ def _chosen(
         try:
             chosen |= {asset.name for asset in before.select([word])}
         except UnknownAsset:
-            if word not in requests:
+            if word not in requests:  # it has no pin yet, and gets one anyway
                 raise
     return chosen
 
 
-def _inputs_first(item: tuple[str, Request]) -> tuple[bool, str]:
-    return isinstance(item[1], RecipeRequest), item[0]
+def inputs_first(requests: Mapping[str, Request]) -> list[tuple[str, Request]]:
+    """Return the requests by name, what is made of others after them.
+
+    Raises RequestError where one is made of itself, or of what is not requested.
+    """
+    ordered: dict[str, Request] = {}
+
+    def take(name: str, above: tuple[str, ...]) -> None:
+        request = requests[name]
+        if name in above:
+            raise RequestError(f"pyproject.toml: {name!r} is made of itself",
+                               hint=f"cas rm {name}")  # fmt: skip
+        if isinstance(request, RecipeRequest):
+            if request.input not in requests:
+                raise RequestError(
+                    f"pyproject.toml: {name!r} is made of {request.input!r}, "
+                    "which is not requested",
+                    hint=f"cas add {request.input.partition('/')[2]}, or: cas rm {name}",
+                )
+            if request.input not in ordered:
+                take(request.input, (*above, name))
+        ordered.setdefault(name, request)
+
+    for name in sorted(requests):
+        take(name, ())
+    return list(ordered.items())
 
 
 def _pin(
-    bringer: Bringer, name: str, request: Request, old: Asset | None, *, moved: bool, build: bool
+    bringer: Bringer,
+    name: str,
+    request: Request,
+    old: Asset | None,
+    *,
+    moved: bool,
+    build: bool,
+    dry_run: bool,
 ) -> Asset:
     """Return the pin of one request: the old one unless it is new, changed, or to be moved."""
     from dataclasses import replace
@@ -173,11 +215,12 @@ def _pin(
     pin.check_request(request)
     fresh = old is None or not _same_request(old.request, request)
     if isinstance(request, RecipeRequest):
-        source = bringer.lock.find(request.input)
+        source = bringer.lock.assets[request.input]
         if old is not None and not fresh:
-            if source.tree in old.inputs.values():
-                return replace(old, request=request) if not moved or build else old
+            if source.tree in old.inputs.values() and not moved:
+                return replace(old, request=request)
             if pin.recipe_id_now(bringer, request, source) == old.recipe:
+                # what it reads is as it was, whatever else moved in its input
                 return replace(old, request=request, inputs={"text": source.tree})
             if not (build or moved) or request.keep:
                 return replace(old, request=request)
@@ -190,11 +233,16 @@ def _pin(
             place = pin.local_place(bringer, request)
         except CasError as error:
             raise CasError(f"{name}: {error}", hint=error.hint) from None
-        new = pin.pin_local(bringer, name, request, place)
+        try:
+            new = pin.pin_local(bringer, name, request, place, dry_run=dry_run)
+        except UsageError as error:
+            raise UsageError(f"{name}: {error}",
+                             hint=f"cas add {place} --name {name} --follow, or --skip-special",
+                             ) from None  # fmt: skip
         return replace(new, extra=old.extra) if old else new
     snapshot = pin.resolve(bringer, request)
     if old is not None and not fresh and snapshot.commit == old.commit:
-        return replace(old, request=request)
+        return replace(old, request=request, repo=snapshot.repo, access=snapshot.access)
     return pin.pin_hub(bringer, name, request, old, snapshot)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cas.errors import CasError, UsageError
 from cas.installer import check_source, import_path
+from cas.installer.local import measure_path
 from cas.listing import Listing, twins, unportable
 from cas.lockfile import Asset
 from cas.request import HubRequest, LocalRequest, RecipeRequest, Request
@@ -113,21 +114,29 @@ def pin_local(
     follow: bool = False,
     skip_special: bool = False,
     move: bool = False,
+    tree: bool = True,
+    dry_run: bool = False,
 ) -> Asset:
-    """Import a file or directory by content, and build its tree."""
+    """Import a file or directory by content, and build its *tree*; *dry_run* only hashes it."""
     check_source(bringer.store, place)
-    imported = import_path(
-        bringer.store,
-        place,
-        progress=bringer.progress,
-        follow=follow,
-        skip_special=skip_special,
-        move=move,
-    )
+    if dry_run:
+        imported = measure_path(
+            place, progress=bringer.progress, follow=follow, skip_special=skip_special
+        )
+    else:
+        imported = import_path(
+            bringer.store,
+            place,
+            progress=bringer.progress,
+            follow=follow,
+            skip_special=skip_special,
+            move=move,
+        )
     listing = imported.listing
     _tell_unportable(bringer, name, listing)
     bringer.put_listing(listing)
-    build(bringer.store, listing, {"local": True}, single=imported.file is not None)
+    if tree and not dry_run:
+        build(bringer.store, listing, {"local": True}, single=imported.file is not None)
     return Asset(
         name=name,
         request=request,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from cas import lockfile
 from cas.errors import LockfileError
 from cas.files import replace
+from cas.installer.link import sweep_project
 from cas.project.requests import edit
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from cas.project import Project
     from cas.request import Request
 
-__all__ = ["change_lock", "change_requests", "one_writer"]
+__all__ = ["change_lock", "change_requests", "check_writable", "one_writer"]
 
 WAIT = 60  # seconds that a writer waits for another
 
@@ -34,12 +35,24 @@ def one_writer(project: Project) -> Iterator[None]:
 
     try:
         with filelock.FileLock(project.mutex(), timeout=WAIT):
+            sweep_project(project)
             yield
     except filelock.Timeout:
         raise LockfileError(
             f"another command has been writing {project.root}'s files for {WAIT} s",
             hint="try again when it has ended",
         ) from None
+
+
+def check_writable(project: Project) -> None:
+    """Raise LockfileError if the project's files can't be written; ask before any work."""
+    if os.path.islink(project.lock_path):
+        raise LockfileError(
+            f"{project.lock_path} is a symlink, so it was not written",
+            hint="cp --remove-destination $(readlink -f assets.lock) assets.lock",
+        )
+    if not os.access(project.root, os.W_OK):
+        raise LockfileError(f"{project.root} can't be written: permission denied")
 
 
 def change_lock(
@@ -54,11 +67,7 @@ def change_lock(
     *whole* replaces what is there first (a merge of conflict markers). Call it as the one
     writer. Raises LockfileError if the file is a symlink or can't be written.
     """
-    if os.path.islink(project.lock_path):
-        raise LockfileError(
-            f"{project.lock_path} is a symlink, so it was not written",
-            hint="cp --remove-destination $(readlink -f assets.lock) assets.lock",
-        )
+    check_writable(project)
     before = project.lock_bytes()
     now = whole if whole is not None else lockfile.parse(before)
     after = now.with_assets(new, without=without).text().encode()

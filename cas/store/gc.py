@@ -15,9 +15,20 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cas.errors import CasError, StoreError, UsageError
-from cas.files import discard, hold, host, locks_hold, sweep, temporary_name, writer_is_dead
+from cas.files import (
+    discard,
+    hold,
+    host,
+    is_temporary,
+    locks_hold,
+    sweep,
+    sync_all,
+    writer_is_alive,
+    writer_is_dead,
+)
 from cas.store import index, roots, trees
 from cas.store.objects import read_listing
+from cas.store.sidecar import only_copy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +43,8 @@ GONE_KEEPS = timedelta(days=30)
 """A project whose directory is gone from this machine is remembered that long."""
 STRANGER_KEEPS = timedelta(days=90)
 """Another machine's project is remembered that long after it was last seen."""
+CLOCK = 1.0  # seconds that a file's time may lag behind another's
+COMPANION_KEEPS = 86400  # seconds: a sidecar is written before its tree has its name
 
 
 @dataclass(slots=True)
@@ -56,16 +69,11 @@ class Collected:
         }
 
 
-@dataclass(slots=True)
-class _Marks:
-    trees: set[Digest] = field(default_factory=set)
-    objects: set[Digest] = field(default_factory=set)
-
-
 def collect(
     store: Store,
     *,
     project_holds: Callable[[str], tuple[set[Digest], set[Digest]] | None],
+    root_of: Callable[[str], str | None],
     older_than: timedelta = GRACE,
     dry_run: bool = False,
     local_too: bool = False,
@@ -73,12 +81,13 @@ def collect(
     now: datetime | None = None,
     wait: bool = True,
 ) -> Collected:
-    """Remove what nothing refers to and was not used or published within *older_than*.
+    """Remove what nothing holds and nobody used or published within *older_than* (inclusive).
 
-    *drop_experiments* forgets what roots say that experiments hold. *project_holds* takes the
-    path of a project on this machine and returns (trees that its lockfiles name now, trees
-    and objects of its experiments), or None if it is gone; it raises CasError where it can't
-    tell. *now* is the clock, for tests.
+    *local_too* also takes trees that no other source is known to have; *drop_experiments*
+    forgets what roots say that experiments hold. *project_holds* takes the path of a project
+    and returns (trees that its lockfiles name now, trees and objects of its experiments), or
+    None if it is gone; it raises CasError where it can't tell. *root_of* returns the id that
+    the project at a path goes by. *now* is the clock, for tests.
 
     Raises:
         StoreError: a root or a listing can't be read; nothing was deleted.
@@ -91,148 +100,196 @@ def collect(
             f"--older-than below 14 days: the file system of {store.root} has no locks to trust, "
             "so the 14 days are what protects a pull under way"
         )
-    now = now or datetime.now(UTC)
-    if os.path.isdir(store.place("mutex")):
-        with hold(store.place("mutex", "gc"), wait=wait) as alone:
-            if not alone:
-                raise StoreError("a pull is publishing, or another gc runs", hint="cas gc")
-            held = _held(store, project_holds, older_than, now, dry_run, drop_experiments)
-            return _sweep_unmarked(store, held, older_than, now, dry_run, local_too)
-    return Collected(dry_run)
+    work = _Work(
+        store=store,
+        project_holds=project_holds,
+        root_of=root_of,
+        older_than=older_than,
+        dry_run=dry_run,
+        local_too=local_too,
+        drop_experiments=drop_experiments,
+        now=now or datetime.now(UTC),
+    )
+    if store.readonly:
+        return work.collect() if os.path.isdir(store.root) else work.result
+    store.make_dir(store.place("mutex"))
+    with hold(store.place("mutex", "gc"), wait=wait) as alone:
+        if not alone:
+            raise StoreError("a pull is publishing, or another gc runs", hint="cas gc")
+        return work.collect()
 
 
-def _sweep_unmarked(
-    store: Store,
-    held: _Marks,
-    older_than: timedelta,
-    now: datetime,
-    dry_run: bool,  # noqa: FBT001 - there is one caller, which names them alike
-    local_too: bool,  # noqa: FBT001
-) -> Collected:
-    result = Collected(dry_run)
-    young = now.timestamp() - older_than.total_seconds()
-    dead: list[Digest] = []
-    for digest, entry in store.trees():
-        if digest in held.trees:
-            continue
-        if _last_use(entry.path) > young:
-            held.trees.add(digest)
-        elif not local_too and _only_copy(store, digest):
-            held.trees.add(digest)
-            result.only_copies.append(digest)
-        else:
-            dead.append(digest)
-    _mark_objects(store, held)
-    result.trees = len(dead)
-    if not dry_run:
-        for digest in dead:
-            trees.remove(store, digest)
-    gone = []
-    for digest, entry in store.objects():
-        if digest in held.objects:
-            continue
-        try:
-            status = entry.stat(follow_symlinks=False)
-        except FileNotFoundError:
-            continue
-        if status.st_mtime > young:
-            continue
-        result.objects += 1
-        result.bytes += status.st_size
-        if not dry_run:
-            _remove_object(entry.path)
-            gone.append(digest)
-    if not dry_run:
-        index.forget(store, gone)
-        _sweep(store, young)
-    return result
+class _Work:
+    """One gc: mark, then sweep, with the mutex held."""
 
+    def __init__(
+        self,
+        *,
+        store: Store,
+        project_holds: Callable[[str], tuple[set[Digest], set[Digest]] | None],
+        root_of: Callable[[str], str | None],
+        older_than: timedelta,
+        dry_run: bool,
+        local_too: bool,
+        drop_experiments: bool,
+        now: datetime,
+    ) -> None:
+        self.store = store
+        self.project_holds = project_holds
+        self.root_of = root_of
+        self.older_than = older_than
+        self.local_too = local_too
+        self.drop_experiments = drop_experiments
+        self.now = now
+        self.young = now.timestamp() - older_than.total_seconds()
+        """What was used or published after that stays."""
+        self.trees: set[Digest] = set()
+        self.objects: set[Digest] = set()
+        self.result = Collected(dry_run)
 
-def _held(
-    store: Store,
-    project_holds: Callable[[str], tuple[set[Digest], set[Digest]] | None],
-    older_than: timedelta,
-    now: datetime,
-    dry_run: bool,  # noqa: FBT001
-    drop_experiments: bool,  # noqa: FBT001
-) -> _Marks:
-    """Return what roots, projects and experiments hold; forget roots that ended."""
-    held = _Marks()
-    for root in roots.root_ids(store):
-        named = _calls(store, root, now.timestamp() - older_than.total_seconds(), dry_run=dry_run)
-        held.trees |= named
-        record = roots.read_root(store, root)
-        if record is None:
-            continue
-        holds = None
-        here = record.machine == host()
-        if here:
+    def collect(self) -> Collected:
+        for root in roots.root_ids(self.store):
             try:
-                holds = project_holds(record.path)
-            except CasError as error:
-                raise StoreError(
-                    f"nothing was deleted: {error} (project {record.path})", hint=error.hint
-                ) from None
-        age = now - record.last_seen
-        if holds is None and not named and age >= (GONE_KEEPS if here else STRANGER_KEEPS):
-            if not dry_run:
-                discard(store.place("roots", root))
-            continue
-        held.trees.update(record.trees)
-        if not drop_experiments:
-            held.trees.update(record.experiments)
-            held.objects.update(record.experiments)
-        if older_than:
-            for ended, generation in record.generations:
-                if now - datetime.fromisoformat(ended) < older_than:
-                    held.trees.update(generation)
+                self._mark_root(root)
+            except (CasError, OSError, ValueError) as error:
+                hint = error.hint if isinstance(error, CasError) else None
+                raise StoreError(f"nothing was deleted: {error}", hint=hint) from None
+        dead = self._dead_trees()
+        self._mark_objects()
+        self._remove_trees(dead)
+        self._remove_objects()
+        if not self.result.dry_run:
+            _sweep(self.store, self.young, self.now.timestamp())
+        return self.result
+
+    # Mark
+
+    def _mark_root(self, root: str) -> None:
+        """Mark what a root names: its calls' files first, then root.json; ended roots go."""
+        called = self._mark_calls(root)
+        record = roots.read_root(self.store, root)
+        if record is None:
+            return
+        here = record.machine == host()
+        same = self.root_of(record.path) == root
+        holds = self.project_holds(record.path) if here or same else None
         if holds:
-            held.trees |= holds[0] | holds[1]
-            held.objects |= holds[1]
-    return held
+            self.trees |= holds[0] | holds[1]
+            self.objects |= holds[1]
+        keeps = GONE_KEEPS if here else STRANGER_KEEPS
+        if not (holds and same) and not called and self.now - record.last_seen >= keeps:
+            # where another project has its path now, the record still leads to that one's lock
+            if holds is None and not self.result.dry_run:
+                discard(self.store.place("roots", root))
+            return
+        self.trees.update(record.trees)
+        if not self.drop_experiments:
+            self.trees.update(record.experiments)
+            self.objects.update(record.experiments)
+        if self.older_than:
+            for ended, generation in record.generations:
+                if self.now - ended < self.older_than:
+                    self.trees.update(generation)
 
+    def _mark_calls(self, root: str) -> bool:
+        """Mark the trees of a root's calls under way; say whether there are any.
 
-def _calls(store: Store, root: str, young: float, *, dry_run: bool) -> set[Digest]:
-    """Return the trees of the calls under way of one root; dead ones of this host go."""
-    named: set[Digest] = set()
-    directory = store.place("roots", root)
-    for name in sorted(os.listdir(directory)):
-        if name == "root.json" or not name.endswith(".json"):
-            continue
-        place = os.path.join(directory, name)
-        try:
-            written = os.stat(place).st_mtime
-        except FileNotFoundError:
-            continue
-        if writer_is_dead(name.removesuffix(".json")) and written <= young:
-            if not dry_run:
-                discard(place)
-            continue
-        if (table := roots.read_sealed(place)) is not None:
-            named.update(roots.digests(table.get("trees")))
-    if not dry_run:
-        sweep(directory)
-    return named
+        A call may publish objects before the listing that names them, so what was published
+        since it was announced stays too. Calls of this host's dead processes go, and those of
+        others after the grace period.
+        """
+        directory = self.store.place("roots", root)
+        found = False
+        for name in sorted(os.listdir(directory)):
+            if name == "root.json" or not name.endswith(".json") or is_temporary(name):
+                continue
+            place = os.path.join(directory, name)
+            try:
+                written = os.stat(place).st_mtime
+            except FileNotFoundError:
+                continue
+            writer = name.removesuffix(".json")
+            dead = writer_is_dead(writer)
+            if (dead and written <= self.young) or (
+                not writer_is_alive(writer)
+                and written <= self.now.timestamp() - GRACE.total_seconds()
+            ):
+                if not self.result.dry_run:
+                    discard(place)
+                continue
+            if (table := roots.read_sealed(place)) is None:
+                continue
+            found = True
+            self.trees.update(roots.digests(table.get("trees")))
+            if not dead:
+                self.young = min(self.young, written - CLOCK)
+        if not self.result.dry_run:
+            sweep(directory)
+        return found
 
+    def _dead_trees(self) -> list[Digest]:
+        dead = []
+        for digest, entry in self.store.trees():
+            if digest in self.trees:
+                continue
+            if _last_use(entry.path) > self.young:
+                self.trees.add(digest)
+            elif not self.local_too and only_copy(self.store, digest):
+                self.trees.add(digest)
+                self.result.only_copies.append(digest)
+            else:
+                dead.append(digest)
+        return dead
 
-def _mark_objects(store: Store, held: _Marks) -> None:
-    """Mark the objects of the held trees; a tree that stands without a listing stops gc."""
-    for digest in held.trees:
-        held.objects.add(digest)
-        listing = read_listing(store, digest)
-        if listing is not None:
-            held.objects.update(entry.digest for entry in listing)
-        elif os.path.isdir(store.tree(digest)):
-            raise StoreError(
-                f"nothing was deleted: the listing of tree t1:{digest} can't be read",
-                hint="cas verify --repair",
-            )
+    def _mark_objects(self) -> None:
+        """Mark the objects of the held trees; a tree that stands without a listing stops gc."""
+        for digest in self.trees:
+            self.objects.add(digest)
+            listing = read_listing(self.store, digest)
+            if listing is not None:
+                self.objects.update(entry.digest for entry in listing)
+            elif os.path.isdir(self.store.tree(digest)):
+                raise StoreError(
+                    f"nothing was deleted: the listing of tree t1:{digest} can't be read",
+                    hint="cas verify --repair",
+                )
+
+    # Sweep
+
+    def _remove_trees(self, dead: list[Digest]) -> None:
+        if self.result.dry_run:
+            self.result.trees = len(dead)
+            return
+        aside = [place for digest in dead if (place := trees.put_aside(self.store, digest))]
+        self.result.trees = len(aside)
+        if aside:  # no power cut may leave an emptied tree with its final name
+            sync_all({os.path.dirname(place) for place in aside}, on=self.store.root)
+        for place in aside:
+            discard(place)
+
+    def _remove_objects(self) -> None:
+        gone = []
+        for digest, entry in self.store.objects():
+            if digest in self.objects:
+                continue
+            try:
+                status = entry.stat(follow_symlinks=False)
+                if status.st_mtime > self.young:
+                    continue
+                if not self.result.dry_run:
+                    os.unlink(entry.path)
+                    gone.append(digest)
+            except (FileNotFoundError, PermissionError):
+                continue  # gone meanwhile, or another user's, whose gc it is for
+            self.result.objects += 1
+            self.result.bytes += status.st_size
+        index.forget(self.store, gone)
 
 
 def _last_use(path: str) -> float:
-    """Return when a tree was last used or published, in seconds; now, if nothing says."""
+    """Return when a tree was last used or published, in seconds."""
     found = []
-    for end in (".used", ".json"):
+    for end in (".used", ".json", ""):
         try:
             found.append(os.stat(path + end).st_mtime)
         except OSError:
@@ -240,42 +297,64 @@ def _last_use(path: str) -> float:
     return max(found, default=time.time())
 
 
-def _only_copy(store: Store, digest: Digest) -> bool:
-    sidecar = trees.read_sidecar(store, digest)
-    return sidecar is None or not ("hub" in sidecar.origin or "recipe" in sidecar.origin)
-
-
-def _remove_object(path: str) -> None:
-    aside = os.path.join(os.path.dirname(path), temporary_name())
-    try:
-        os.rename(path, aside)
-    except FileNotFoundError:
-        return
-    discard(aside)
-
-
-def _sweep(store: Store, young: float) -> None:
+def _sweep(store: Store, young: float, now: float) -> None:
     """Remove what crashes left: temporary names, old partials, old quarantine."""
     for room in ("objects", "trees"):
-        for prefix in os.listdir(store.place(room)):
+        for prefix in _listed(store.place(room)):
             sweep(store.place(room, prefix))
+    for prefix in _listed(store.place("trees")):
+        _sweep_companions(store.place("trees", prefix))
     for room in ("staging", "quarantine", "mutex"):
         sweep(store.place(room))
-        for name in os.listdir(store.place(room)):
+        for name in _listed(store.place(room)):
             path = store.place(room, name)
-            if room == "mutex" and name == "gc":
-                continue
             try:
-                old = os.lstat(path).st_mtime <= young
+                status = os.lstat(path)
             except OSError:
                 continue
-            if old and (room != "staging" or writer_is_dead(name) or _day_old(path)):
+            old = max(status.st_mtime, status.st_ctime) <= young
+            if room == "quarantine":
+                going = old
+            elif room == "staging":
+                dead = writer_is_dead(name) and status.st_mtime <= young
+                going = dead or (
+                    not writer_is_alive(name) and now - status.st_mtime >= GRACE.total_seconds()
+                )
+            else:
+                going = False
+                if len(name) == 64 and now - status.st_mtime >= GRACE.total_seconds():
+                    _remove_mutex(path)
+            if going:
                 discard(path)
     sweep(store.root)
 
 
-def _day_old(path: str) -> bool:
+def _sweep_companions(directory: str) -> None:
+    """Remove what lay beside a tree that is gone: a stop came before it went too."""
+    names = set(_listed(directory))
+    for name in names:
+        tree, dot, _ = name.partition(".")
+        if dot and len(tree) == 62 and tree not in names:
+            path = os.path.join(directory, name)
+            try:
+                if time.time() - os.lstat(path).st_mtime > COMPANION_KEEPS:
+                    discard(path)
+            except OSError:
+                continue
+
+
+def _remove_mutex(path: str) -> None:
+    """Remove the mutex of a tree; while somebody holds it, it is left."""
     try:
-        return time.time() - os.lstat(path).st_mtime > GRACE.total_seconds()
+        with hold(path, wait=False) as held:
+            if held:
+                os.unlink(path)
     except OSError:
-        return False
+        pass
+
+
+def _listed(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return []

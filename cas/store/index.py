@@ -8,20 +8,23 @@ and inode are what they were when its SHA-256 was last proved by this user.
 from __future__ import annotations
 
 import os
+import threading
 import zlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from cas.files import discard
 from cas.warm import cache_dir
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from cas.digest import Digest
     from cas.store.layout import Store
 
-__all__ = ["Known", "forget", "known", "remember"]
+__all__ = ["Known", "forget", "known", "move", "remember"]
+
+T = TypeVar("T")
 
 _SELECT = "SELECT digest, size, mtime_ns, inode, xxh3 FROM objects"
 _BATCH = 500  # names in one SELECT; SQLite takes 999 variables everywhere
@@ -47,70 +50,91 @@ class Known(NamedTuple):
 def known(store: Store, digests: Iterable[Digest]) -> dict[Digest, Known]:
     """Return what is remembered of *digests*; nothing where there is no index."""
     wanted = list(dict.fromkeys(digests))
-    found: dict[Digest, Known] = {}
-    connection = _connect(store)
-    if connection is None:
-        return found
-    import sqlite3
 
-    try:
+    def ask(connection: sqlite3.Connection) -> dict[Digest, Known]:
+        found: dict[Digest, Known] = {}
         for start in range(0, len(wanted), _BATCH):
             part = wanted[start : start + _BATCH]
             marks = ",".join("?" * len(part))
-            where = f"WHERE digest IN ({marks})"
-            rows = connection.execute(f"{_SELECT} {where}", part)
+            rows = connection.execute(f"{_SELECT} WHERE digest IN ({marks})", part)
             found |= {digest: Known(*rest) for digest, *rest in rows}
-    except sqlite3.Error:
         return found
-    finally:
-        connection.close()
-    return found
+
+    return (_with(store, ask) if wanted else None) or {}
 
 
 def remember(store: Store, rows: Mapping[Digest, Known]) -> None:
     """Remember objects whose SHA-256 was just proved, in one transaction."""
-    if not rows or (connection := _connect(store)) is None:
-        return
-    import sqlite3
 
-    try:
+    def put(connection: sqlite3.Connection) -> None:
         with connection:
             connection.executemany(
                 "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?)",
                 [(digest, *row) for digest, row in rows.items()],
             )
-    except sqlite3.Error:
-        pass
-    finally:
-        connection.close()
+
+    if rows:
+        _with(store, put)
 
 
 def forget(store: Store, digests: Iterable[Digest]) -> None:
-    """Forget objects that went."""
-    if (connection := _connect(store)) is None:
-        return
+    """Forget objects that went, or that are not what their names say."""
+    gone = [(digest,) for digest in digests]
+
+    def drop(connection: sqlite3.Connection) -> None:
+        with connection:
+            connection.executemany("DELETE FROM objects WHERE digest = ?", gone)
+
+    if gone:
+        _with(store, drop)
+
+
+def move(old: Store, new: Store) -> None:
+    """Let the index of a store that was renamed in whole serve under its new name."""
+    _close(old)
+    _close(new)
+    before, after = _place(old), _place(new)
+    try:
+        os.replace(before, after)
+    except OSError:
+        pass
+    for end in ("-wal", "-shm"):
+        discard(before + end)
+
+
+def _with(store: Store, call: Callable[[sqlite3.Connection], T]) -> T | None:
+    """Return what *call* gives for the index; None where it can't be used.
+
+    A damaged one is a lost hint: it is thrown away and made anew.
+    """
     import sqlite3
 
-    try:
-        with connection:
-            connection.executemany(
-                "DELETE FROM objects WHERE digest = ?", [(digest,) for digest in digests]
-            )
-    except sqlite3.Error:
-        pass
-    finally:
-        connection.close()
+    for attempt in (1, 2):
+        connection = _connect(store)
+        if connection is None:
+            return None
+        try:
+            return call(connection)
+        except sqlite3.OperationalError:
+            return None
+        except (sqlite3.Error, TypeError):
+            _throw_away(store)
+            if attempt == 2:
+                return None
+    return None
 
 
 def _connect(store: Store) -> sqlite3.Connection | None:
+    """Return the open connection of this process and thread, or None."""
     import sqlite3
 
-    name = store.root.encode("utf-8", "surrogateescape")
-    directory = os.path.join(cache_dir(), "index")
-    path = os.path.join(directory, f"{zlib.crc32(name):08x}{zlib.adler32(name):08x}.sqlite")
+    mine = (os.getpid(), threading.get_ident())
+    if isinstance(store.index, tuple) and store.index[0] == mine:
+        return store.index[1]  # type: ignore[no-any-return]
+    path = _place(store)
     for attempt in (1, 2):
         try:
-            os.makedirs(directory, mode=0o700, exist_ok=True)
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
             connection = sqlite3.connect(path, timeout=10)
         except (OSError, sqlite3.Error):
             return None
@@ -125,8 +149,26 @@ def _connect(store: Store) -> sqlite3.Connection | None:
             connection.close()
             if isinstance(error, sqlite3.OperationalError) or attempt == 2:
                 return None
-            for end in ("", "-wal", "-shm"):  # damaged: it is a hint, make it anew
-                discard(path + end)
+            _throw_away(store)
             continue
+        store.index = (mine, connection)
         return connection
     return None
+
+
+def _throw_away(store: Store) -> None:
+    _close(store)
+    for end in ("", "-wal", "-shm"):
+        discard(_place(store) + end)
+
+
+def _close(store: Store) -> None:
+    if isinstance(store.index, tuple) and store.index[0] == (os.getpid(), threading.get_ident()):
+        store.index[1].close()
+    store.index = None
+
+
+def _place(store: Store) -> str:
+    name = store.root.encode("utf-8", "surrogateescape")
+    file = f"{zlib.crc32(name):08x}{zlib.adler32(name):08x}.sqlite"
+    return os.path.join(cache_dir(), "index", file)

@@ -21,28 +21,31 @@ import os
 
 from cas.digest import Digest, is_digest
 from cas.errors import StoreError
-from cas.files import is_temporary, make_dirs, replace, umask
+from cas.files import fsync_dir, is_temporary, make_dirs, umask, write_new
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Store", "open_store"]
+__all__ = ["ROOMS", "Store", "open_store"]
 
 MARK = "cas-store"
 MAJOR = 1
-_ROOMS = ("objects", "trees", "staging", "roots", "mutex", "quarantine")
+DIRECTORY = 0o755  # less the umask: never writable by all
+ROOMS = ("objects", "trees", "staging", "roots", "mutex", "quarantine")
 
 
 class Store:
     """The paths of one store. Whether it may be written was settled when it was opened."""
 
-    __slots__ = ("_made", "readonly", "root")
+    __slots__ = ("_made", "index", "readonly", "root")
 
     def __init__(self, root: str, *, readonly: str | None) -> None:
         self.root = root
         self.readonly = readonly
         """Why it can't be written, or None."""
+        self.index: object = None
+        """The room ``index`` keeps its open connection here."""
         self._made: set[str] = set()
 
     def object(self, digest: Digest) -> str:
@@ -75,40 +78,48 @@ class Store:
             return
         if not os.path.isdir(path):
             try:
-                os.mkdir(path, 0o755 & ~umask())
+                os.mkdir(path, DIRECTORY)
             except FileExistsError:
                 pass
+            except FileNotFoundError:  # its room: a stop came between VERSION and the rooms
+                if os.path.dirname(path) in ("", "/", self.root):
+                    raise
+                self.make_dir(os.path.dirname(path))
+                os.mkdir(path, DIRECTORY)
+                fsync_dir(self.root)
         self._made.add(path)
 
     def objects(self) -> Iterator[tuple[Digest, os.DirEntry[str]]]:
         """Yield every object with its directory entry, in the order of their names."""
-        yield from self._named("objects", 62)
+        yield from self._named("objects")
 
     def trees(self) -> Iterator[tuple[Digest, os.DirEntry[str]]]:
         """Yield every tree with its directory entry, in the order of their names."""
-        yield from self._named("trees", 62)
+        yield from self._named("trees")
 
-    def _named(self, room: str, length: int) -> Iterator[tuple[Digest, os.DirEntry[str]]]:
+    def _named(self, room: str) -> Iterator[tuple[Digest, os.DirEntry[str]]]:
         for prefix in _names(self.place(room)):
             if len(prefix) != 2:
                 continue
             try:
-                entries = sorted(os.scandir(self.place(room, prefix)), key=lambda e: e.name)
-            except NotADirectoryError:
+                with os.scandir(self.place(room, prefix)) as found:
+                    entries = sorted(found, key=lambda e: e.name)
+            except (NotADirectoryError, FileNotFoundError):
                 continue
             for entry in entries:
-                if len(entry.name) == length and is_digest(prefix + entry.name):
+                if is_digest(prefix + entry.name):
                     yield Digest(prefix + entry.name), entry
 
 
 def open_store(root: str | os.PathLike[str], *, create: bool = True) -> Store:
     """Return the store at *root*, made if it is absent or empty and *create* is given.
 
-    A store that can't be written is opened for reading; ``need_writable`` says so later.
+    One that can't be written, or can't be made, is opened for reading: a node whose own
+    store can't be made still reads the one that its views lead to. ``need_writable`` says
+    later why not.
 
     Raises:
-        StoreError: *root* is neither empty nor a store, is of another version and was to
-            be made, or can't be made.
+        StoreError: *root* is neither empty nor a store.
     """
     root = os.path.abspath(os.fspath(root))
     mark = os.path.join(root, "VERSION")
@@ -117,39 +128,56 @@ def open_store(root: str | os.PathLike[str], *, create: bool = True) -> Store:
             text = file.read(100).strip()
     except FileNotFoundError:
         return _make(root, mark) if create else Store(root, readonly="it was not made yet")
+    except NotADirectoryError:
+        raise StoreError(
+            f"the store {root}: expected a directory, found a file", hint=_OTHER
+        ) from None
     except OSError as error:
         return Store(root, readonly=f"its VERSION can't be read ({error.strerror})")
     name, _, version = text.partition(" ")
-    if name != MARK or not version.split(".")[0].isdigit():
+    if name != MARK or not version.split(".")[0].isdecimal():
         return Store(root, readonly=f"its VERSION is {text!r:.60}, not '{MARK} {MAJOR}'")
     if int(version.split(".")[0]) != MAJOR:
         return Store(root, readonly=f"it is of version {version}, this cas writes {MAJOR}")
-    if not os.access(root, os.W_OK) or not os.access(os.path.join(root, "objects"), os.W_OK):
-        return Store(root, readonly="permission denied")
-    return Store(root, readonly=None)
+    return Store(root, readonly=_why_not_writable(root))
+
+
+def _why_not_writable(root: str) -> str | None:
+    for place in (root, os.path.join(root, "objects"), os.path.join(root, "trees")):
+        if not os.access(place, os.W_OK) and os.path.lexists(place):
+            if os.statvfs(root).f_flag & os.ST_RDONLY:
+                return "its file system is read-only"
+            return "permission denied"
+    return None
 
 
 def _make(root: str, mark: str) -> Store:
+    """Make a store: its VERSION first, by rename, and then its rooms, which may come later."""
     try:
-        if os.path.lexists(root) and not os.path.isdir(root):
-            raise StoreError(f"the store {root}: expected a directory, found a file", hint=_OTHER)
         if os.path.isdir(root):
             found = [name for name in _names(root) if not is_temporary(name)]
-            if found and not os.path.exists(mark):
+            strange = [name for name in found if name != "lost+found"]
+            if strange and not os.path.exists(mark):
                 raise StoreError(
-                    f"the store {root} is neither empty nor a store: found {found[0]!r}",
+                    f"the store {root} is neither empty nor a store: found {strange[0]!r}",
                     hint=_OTHER,
                 )
+        elif os.path.lexists(root):
+            raise StoreError(
+                f"the store {root}: expected a directory, found a dangling link", hint=_OTHER
+            )
         else:
-            make_dirs(root, mode=0o755)
-        replace(mark, f"{MARK} {MAJOR}\n".encode(), mode=0o644 & ~umask())
+            make_dirs(root, mode=DIRECTORY)
+        try:
+            write_new(mark, f"{MARK} {MAJOR}\n".encode(), mode=0o644 & ~umask())
+        except FileExistsError:
+            return open_store(root, create=False)  # another process was first
         store = Store(root, readonly=None)
-        for room in _ROOMS:
+        for room in ROOMS:
             store.make_dir(store.place(room))
+        fsync_dir(root)
     except OSError as error:
-        raise StoreError(
-            f"the store {root} can't be made: {error.strerror} ({error.filename})", hint=_OTHER
-        ) from None
+        return Store(root, readonly=f"it can't be made: {error.strerror} ({error.filename})")
     return store
 
 

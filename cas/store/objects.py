@@ -11,24 +11,31 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from cas.digest import CHUNK, Digest, Sums, hash_bytes, hash_path
+from cas.digest import Digest, Sums, hash_bytes, hash_fd, open_to_read
 from cas.errors import IntegrityError, ListingError, StoreError
-from cas.files import discard, sync_all, temporary_name
-from cas.listing import Listing
+from cas.files import (
+    FSYNC_MANY,
+    NO_LINKS,
+    discard,
+    replace,
+    sync_all,
+    sync_open,
+    temporary_name,
+)
+from cas.listing import HEADER, Listing
 from cas.store import index
 from cas.store.index import Known
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Mapping
 
     from cas.store.layout import Store
-    from cas.store.staging import Staged, Staging
+    from cas.store.staging import Staged
 
 __all__ = [
     "Publisher",
     "Vanished",
-    "add_bytes",
-    "add_file",
+    "mark_bad",
     "prove",
     "quarantine",
     "read_listing",
@@ -38,7 +45,6 @@ __all__ = [
 
 BATCH_FILES = 1000
 BATCH_BYTES = 1 << 30
-SMALL = CHUNK  # bytes; up to here a file is read whole before anything is written
 READ_ONLY = 0o444
 
 
@@ -47,17 +53,33 @@ class Vanished(StoreError):
 
 
 class Publisher:
-    """Gives staged files their names, in batches: write all, sync, link all, sync."""
+    """Gives staged files their names, in batches: write all, sync, link all, sync.
+
+    Make it before the first byte is written: it holds the store's directory open, so that a
+    sync learns of every error since then. A few files are synced by the descriptors that
+    wrote them, which know of theirs; more by one ``syncfs``.
+    """
 
     def __init__(self, store: Store) -> None:
+        store.need_writable()
         self._store = store
         self._staged: list[Staged] = []
         self._bytes = 0
+        self._root = os.open(store.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        if getattr(self, "_root", -1) >= 0:
+            os.close(self._root)
 
     def add(self, staged: Staged) -> None:
         """Take a finished file; publish the batch if it has grown large."""
         self._staged.append(staged)
         self._bytes += staged.offset
+        if len(self._staged) == FSYNC_MANY + 1:
+            for one in self._staged:
+                one.close()
+        elif len(self._staged) > FSYNC_MANY:
+            staged.close()
         if len(self._staged) >= BATCH_FILES or self._bytes >= BATCH_BYTES:
             self.flush()
 
@@ -71,105 +93,58 @@ class Publisher:
         if not batch:
             return
         try:
-            sync_all([staged.path for staged in batch], on=self._store.root)
+            if len(batch) <= FSYNC_MANY and all(staged.fd >= 0 for staged in batch):
+                sync_open([staged.fd for staged in batch])
+            else:
+                sync_all([staged.path for staged in batch], on=self._root)
         except OSError:
             for staged in batch:
-                discard(staged.path)
+                staged.abandon(keep=False)
             raise
+        for staged in batch:
+            staged.close()
         names: dict[Digest, Known] = {}
         directories = {self._store.place("objects")}
-        for staged in batch:
-            if staged.sums is None:
-                raise StoreError(f"{staged.path} was not proved before it was to be published")
-            inode = _name(self._store, staged, staged.sums)
-            directories.add(os.path.dirname(self._store.object(staged.sums.sha256)))
-            if inode == staged.inode:
-                names[staged.sums.sha256] = Known(
-                    staged.sums.size, staged.mtime_ns, staged.inode, staged.sums.xxh3
-                )
-        sync_all(directories, on=self._store.root)
+        try:
+            for staged in batch:
+                if staged.sums is None:
+                    raise StoreError(f"{staged.path} was not proved before it was to be published")
+                inode = _name(self._store, staged, staged.sums)
+                directories.add(os.path.dirname(self._store.object(staged.sums.sha256)))
+                if inode == staged.inode:
+                    names[staged.sums.sha256] = Known(
+                        staged.sums.size, staged.mtime_ns, staged.inode, staged.sums.xxh3
+                    )
+        except BaseException:
+            self._staged = batch
+            self.give_up()
+            raise
+        sync_all(directories, on=self._root)
         index.remember(self._store, names)
 
     def give_up(self) -> None:
-        """Publish nothing more; what is complete stays in staging for the next run."""
-        self._staged = []
-
-
-def add_bytes(store: Store, staging: Staging, data: bytes, publisher: Publisher) -> Digest:
-    """Put *data* into the store as an object, and return its digest."""
-    digest = hash_bytes(data)
-    if digest not in usable(store, {digest: len(data)}):
-        staged = staging.open("an object", size=len(data), sha256=digest)
-        if staged.offset:
-            staged.restart()
-        staged.write(data)
-        staged.finish()
-        publisher.add(staged)
-    return digest
-
-
-def add_file(
-    store: Store,
-    staging: Staging,
-    publisher: Publisher,
-    path: str,
-    *,
-    dir_fd: int | None = None,
-    move: bool = False,
-    progress: Callable[[int], None] | None = None,
-) -> Sums:
-    """Put the file at *path* into the store, and return its sums.
-
-    A small one is read whole; a large one shares its blocks where the file system can, and
-    is copied and hashed in one pass where not. With *move* it becomes the object itself by a
-    second link, and read-only; the caller removes the old name when all is done, so a stop
-    in the middle loses nothing.
-    Raises StoreError if it is no regular file or changes while it is read.
-    """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    fd = os.open(path, flags, dir_fd=dir_fd)
-    try:
-        before = os.fstat(fd)
-        if not stat.S_ISREG(before.st_mode):
-            raise StoreError(f"{path!r} is no regular file")
-        staged = (
-            _stage_small(staging, fd, path)
-            if before.st_size <= SMALL and not move
-            else _stage_large(staging, fd, path, before.st_size, dir_fd=dir_fd, move=move)
-        )
-        if staged.sums is None:
-            raise StoreError(f"{path!r} was not proved")
-        after = os.fstat(fd)
-        if staged.sums.size != before.st_size or before.st_mtime_ns != after.st_mtime_ns:
-            discard(staged.path)
-            raise StoreError(f"{path!r} changed while it was read", hint="try again when it rests")
-    finally:
-        os.close(fd)
-    if progress:
-        progress(staged.sums.size)
-    if store.has(staged.sums.sha256) and usable(store, {staged.sums.sha256: staged.sums.size}):
-        discard(staged.path)
-    else:
-        publisher.add(staged)
-    return staged.sums
+        """Publish nothing more; what the next run can go on with stays in staging."""
+        staged, self._staged, self._bytes = self._staged, [], 0
+        for one in staged:
+            one.abandon()
 
 
 def usable(store: Store, wanted: Mapping[Digest, int | None]) -> set[Digest]:
     """Return those of *wanted* (digest → size or None) that are here and may be reused.
 
     Size and mode are looked at; an object that the index does not know, or that is not as
-    it was, is hashed. One that is not what its name says goes to quarantine.
+    it was, is hashed and synced: whoever made it may have been stopped before its name was
+    durable. One that is not what its name says goes to quarantine.
     """
     here: dict[Digest, os.stat_result] = {}
+    bad: dict[Digest, os.stat_result] = {}
     for digest, size in wanted.items():
         try:
             status = os.lstat(store.object(digest))
         except OSError:
             continue
-        if not stat.S_ISREG(status.st_mode) or size not in (None, status.st_size):
-            quarantine(store, digest)
-            continue
-        here[digest] = status
+        fits = stat.S_ISREG(status.st_mode) and size in (None, status.st_size)
+        (here if fits else bad)[digest] = status
     remembered = index.known(store, here)
     good = set()
     proved: dict[Digest, Known] = {}
@@ -177,49 +152,106 @@ def usable(store: Store, wanted: Mapping[Digest, int | None]) -> set[Digest]:
         entry = remembered.get(digest)
         if entry and entry.fits(status) and not status.st_mode & 0o222:
             good.add(digest)
-        elif (now := prove(store, digest)) is not None:
-            proved[digest] = now
-            good.add(digest)
+            continue
+        try:
+            now = prove(store, digest)
+        except FileNotFoundError:
+            continue
+        if now is None:
+            bad[digest] = status
         else:
-            quarantine(store, digest)
+            proved[digest] = now
+    if proved and not store.readonly:
+        paths = [store.object(digest) for digest in proved]
+        directories = {os.path.dirname(path) for path in paths} | {store.place("objects")}
+        sync_all([*paths, *directories], on=store.root)
     index.remember(store, proved)
-    return good
+    for digest, status in bad.items():
+        if not store.readonly:
+            quarantine(store, digest, status)
+    return good | proved.keys()
 
 
 def prove(store: Store, digest: Digest) -> Known | None:
-    """Hash the object; return what to remember of it, or None if its bytes are others."""
-    path = store.object(digest)
+    """Hash the object; return what to remember of it, or None if its bytes are others.
+
+    Raises FileNotFoundError if it is gone.
+    """
     try:
-        before = os.lstat(path)
-        sums = hash_path(path)
+        fd = open_to_read(store.object(digest))
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return None
+    try:
+        before = os.fstat(fd)
+        if not stat.S_ISREG(before.st_mode):
+            return None
+        sums = hash_fd(fd)
         if sums.sha256 != digest:
             return None
-        if before.st_mode & 0o222:
+        if before.st_mode & 0o222 and not store.readonly:
             try:
-                os.chmod(path, READ_ONLY)
+                os.fchmod(fd, READ_ONLY)
             except OSError:
                 pass  # another user's: its bytes are right now, and verify looks again
     except OSError:
         return None
+    finally:
+        os.close(fd)
     return Known(sums.size, before.st_mtime_ns, before.st_ino, sums.xxh3)
 
 
-def quarantine(store: Store, digest: Digest) -> None:
-    """Take an object that failed a check out of the way, keeping its bytes to look at."""
+def quarantine(store: Store, digest: Digest, seen: os.stat_result | None = None) -> None:
+    """Take an object that failed a check out of the way, keeping its bytes to look at.
+
+    *seen* is what was checked: a good object that came in its place meanwhile is put back.
+    The trees that link it are marked, for their bytes are the same.
+    """
     store.need_writable()
-    target = store.place("quarantine", f"{digest}{temporary_name().replace('.cas-', '.')}")
     store.make_dir(store.place("quarantine"))
+    target = store.place("quarantine", f"{digest}{temporary_name().replace('.cas-', '.')}")
+    index.forget(store, [digest])
     try:
         os.rename(store.object(digest), target)
     except FileNotFoundError:
         return
-    index.forget(store, [digest])
+    moved = os.lstat(target)
+    if seen and (seen.st_dev, seen.st_ino) != (moved.st_dev, moved.st_ino):
+        try:
+            os.link(target, store.object(digest))
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                os.rename(target, store.object(digest))
+        discard(target)
+        return
+    for tree, _ in store.trees():
+        if not os.path.lexists(store.tree(tree) + ".bad") and _names_it(store, tree, digest):
+            mark_bad(store, tree, f"its object {digest} is damaged")
+
+
+def mark_bad(store: Store, digest: Digest, reason: str) -> None:
+    """Mark that damage was found in a tree; ``standing`` refuses it until it is repaired."""
+    if store.readonly is None:
+        try:
+            replace(store.tree(digest) + ".bad", reason.encode() + b"\n", mode=0o644)
+        except OSError:
+            pass  # another user's room of the store: who asks is told all the same
+
+
+def _names_it(store: Store, tree: Digest, digest: Digest) -> bool:
+    try:
+        fd = open_to_read(store.object(tree))
+    except OSError:
+        return False
+    with open(fd, "rb") as file:
+        return f"\n{digest}  ".encode() in file.read()
 
 
 def read_object(store: Store, digest: Digest) -> bytes:
     """Return the bytes of a small object, proved; raise StoreError or IntegrityError."""
     try:
-        with open(store.object(digest), "rb") as file:
+        with open(open_to_read(store.object(digest)), "rb") as file:
             data = file.read()
     except FileNotFoundError:
         raise Vanished(f"object {digest} is not in the store {store.root}") from None
@@ -238,17 +270,14 @@ def read_object(store: Store, digest: Digest) -> bytes:
 def read_listing(store: Store, digest: Digest) -> Listing | None:
     """Return the listing of a tree, or None if it is not here or can't be read as one."""
     try:
-        return Listing.parse(read_object(store, digest))
-    except (StoreError, IntegrityError, ListingError):
+        with open(open_to_read(store.object(digest)), "rb") as file:
+            data = file.read(len(HEADER))
+            if data != HEADER:
+                return None  # whatever it is, it is not read into memory
+            data += file.read()
+        return Listing.parse(data) if hash_bytes(data) == digest else None
+    except (OSError, ListingError):
         return None
-
-
-def publish_now(store: Store, staged: Iterable[Staged]) -> None:
-    """Publish some finished files at once."""
-    publisher = Publisher(store)
-    for one in staged:
-        publisher.add(one)
-    publisher.flush()
 
 
 def _name(store: Store, staged: Staged, sums: Sums) -> int:
@@ -259,55 +288,23 @@ def _name(store: Store, staged: Staged, sums: Sums) -> int:
         try:
             os.link(staged.path, final)
         except FileExistsError:
-            status = os.lstat(final)
-            if stat.S_ISREG(status.st_mode) and status.st_size == sums.size:
-                discard(staged.path)
-                return status.st_ino
-            quarantine(store, sums.sha256)
-            continue
+            pass
         except OSError as error:
-            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+            if error.errno not in NO_LINKS:
                 raise
-            os.rename(staged.path, final)  # a file system without hard links
+            if not os.path.lexists(final):  # a file system without hard links: two steps there
+                os.rename(staged.path, final)
+                discard(staged.path)
+                return staged.inode
+        else:
+            os.unlink(staged.path)
             return staged.inode
-        os.unlink(staged.path)
-        return staged.inode
+        try:
+            status = os.lstat(final)
+        except FileNotFoundError:
+            continue  # gc was faster
+        if stat.S_ISREG(status.st_mode) and status.st_size == sums.size:
+            discard(staged.path)
+            return status.st_ino
+        quarantine(store, sums.sha256, status)
     raise StoreError(f"object {sums.sha256} can't be named: {final} comes back")
-
-
-def _stage_small(staging: Staging, fd: int, path: str) -> Staged:
-    staged = staging.open(path)
-    try:
-        while data := os.read(fd, SMALL + 1):
-            staged.write(data)
-    except BaseException:
-        staged.abandon(keep=False)
-        raise
-    staged.finish()
-    return staged
-
-
-def _stage_large(
-    staging: Staging,
-    fd: int,
-    path: str,
-    size: int,
-    *,
-    dir_fd: int | None,
-    move: bool,
-) -> Staged:
-    shared = (
-        staging.link(path, dir_fd=dir_fd) if move else None if dir_fd else staging.reflink(path)
-    )
-    if shared is not None:
-        shared.finish()
-        return shared
-    staged = staging.open(path, size=size)
-    try:
-        while data := os.read(fd, CHUNK):
-            staged.write(data)
-    except BaseException:
-        staged.abandon(keep=False)
-        raise
-    staged.finish()
-    return staged

@@ -7,23 +7,33 @@ reads the calls' files first: what it misses there stands in ``root.json`` alrea
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from cas.digest import Digest, hash_bytes, is_digest
+from cas.digest import Digest, is_digest
 from cas.errors import StoreError
-from cas.files import discard, fsync_dir, hold, host, replace
+from cas.files import discard, fsync_dir, hold, host, replace, writer_is_alive
+from cas.store.seal import seal, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from cas.store.layout import Store
 
-__all__ = ["Call", "Root", "announce", "read_root", "root_ids", "settle", "shared_gc_mutex"]
+__all__ = [
+    "Call",
+    "Root",
+    "announce",
+    "calls_under_way",
+    "end",
+    "read_root",
+    "root_ids",
+    "settle",
+    "shared_gc_mutex",
+]
 
 GENERATIONS = 3
 SEEN_NOTED = timedelta(days=1)
@@ -40,7 +50,7 @@ class Root:
     trees: tuple[Digest, ...]
     experiments: tuple[Digest, ...] = ()
     """Trees and objects that the project's experiments name."""
-    generations: tuple[tuple[str, tuple[Digest, ...]], ...] = ()
+    generations: tuple[tuple[datetime, tuple[Digest, ...]], ...] = ()
     """Earlier sets of trees with the time they ended, newest first, three at most."""
     last_seen: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -69,11 +79,12 @@ def announce(
 
     Given an earlier announcement of the same call, its file is replaced.
     """
+    store.need_writable()
     directory = _directory(store, root)
     name = f"{host()}-{os.getpid()}-{os.urandom(6).hex()}.json"
     place = call.path if call else os.path.join(directory, name)
     table = {"version": 1, "machine": host(), "path": path, "trees": sorted(set(trees))}
-    replace(place, _sealed(table), mode=0o644)
+    replace(place, seal(table, indent=1), mode=0o644)
     return Call(root, place)
 
 
@@ -93,6 +104,7 @@ def settle(
     added. Nothing is written when it says so already and was seen within a day. Two writers
     of one root take turns, so that neither loses what the other added.
     """
+    store.need_writable()
     directory = _directory(store, root)
     store.make_dir(store.place("mutex"))
     with hold(store.place("mutex", f"root-{root}")):
@@ -127,7 +139,7 @@ def _settle(
     if old is None or not same or now - old.last_seen >= SEEN_NOTED:
         generations = old.generations if old else ()
         if old and old.trees != wanted:
-            ended = (now.isoformat(timespec="seconds"), old.trees)
+            ended = (now, old.trees)
             others = tuple(g for g in generations if g[1] not in (wanted, old.trees))
             generations = (ended, *others)[:GENERATIONS]
         table = {
@@ -137,10 +149,13 @@ def _settle(
             "lock": lock,
             "trees": list(wanted),
             "experiments": list(held),
-            "generations": [{"ended": at, "trees": list(t)} for at, t in generations],
+            "generations": [
+                {"ended": at.isoformat(timespec="seconds"), "trees": list(named)}
+                for at, named in generations
+            ],
             "last_seen": now.isoformat(timespec="seconds"),
         }
-        replace(place, _sealed(table), mode=0o644)
+        replace(place, seal(table, indent=1), mode=0o644)
         back = read_root(store, root)
         if back is None or back.trees != wanted:
             raise StoreError(f"root {place}: it does not read back as it was written")
@@ -180,8 +195,10 @@ def read_root(store: Store, root: str) -> Root | None:
             lock=table["lock"],
             trees=digests(table["trees"]),
             experiments=digests(table["experiments"]),
-            generations=tuple((str(g["ended"]), digests(g["trees"])) for g in table["generations"]),
-            last_seen=datetime.fromisoformat(table["last_seen"]),
+            generations=tuple(
+                (_time(g["ended"]), digests(g["trees"])) for g in table["generations"]
+            ),
+            last_seen=_time(table["last_seen"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(f"root {place}: it is not as cas writes it ({error})") from None
@@ -194,21 +211,29 @@ def read_sealed(place: str) -> dict[str, Any] | None:
     """
     try:
         with open(place, "rb") as file:
-            data = file.read()
-        table = json.loads(data)
-        claimed = table.pop("sha256")
-        if claimed != _sum(table):
-            raise ValueError("its sum differs")
+            return unseal(file.read())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise StoreError(
             f"root {place}: it can't be read ({error})",
             hint="cas pull in its project writes it again; nothing is deleted while it is so",
         ) from None
-    if not isinstance(table, dict):
-        raise StoreError(f"root {place}: expected a table")
-    return table
+
+
+def calls_under_way(store: Store) -> list[str]:
+    """Return the paths of the projects whose calls use the store now, as far as can be told."""
+    found = []
+    for root in root_ids(store):
+        for name in _listed(store.place("roots", root)):
+            if name != "root.json" and name.endswith(".json"):
+                place = store.place("roots", f"{root}/{name}")
+                if writer_is_alive(name.removesuffix(".json")):
+                    try:
+                        found.append(str((read_sealed(place) or {}).get("path", place)))
+                    except StoreError:
+                        found.append(place)
+    return found
 
 
 def digests(values: object) -> tuple[Digest, ...]:
@@ -228,9 +253,17 @@ def _directory(store: Store, root: str) -> str:
     return directory
 
 
-def _sealed(table: dict[str, Any]) -> bytes:
-    return json.dumps({**table, "sha256": _sum(table)}, indent=1).encode() + b"\n"
+def _listed(directory: str) -> list[str]:
+    try:
+        return sorted(os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
-def _sum(table: dict[str, Any]) -> str:
-    return hash_bytes(json.dumps(table, sort_keys=True, separators=(",", ":")).encode())
+def _time(text: str) -> datetime:
+    """Return a time with its zone; raise ValueError for one without."""
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        message = f"{text!r} has no zone"
+        raise ValueError(message)
+    return found

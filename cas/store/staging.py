@@ -1,20 +1,32 @@
 """Staging: bytes on their way in, hashed as they are written.
 
 A staged file is named by the key of what it will be (its SHA-256, or ``git-<sha1>`` where
-only that is known), so that a killed download goes on in the next run: a partial whose
-writer is provably dead on this host is taken over, any other is copied as far as it got.
-What a partial holds is hashed again; nothing is believed because of its name.
+only that is known, ``new`` where nothing is), so that a killed download goes on in the next
+run: a partial whose writer is provably dead on this host is taken over, any other is copied
+as far as it got. What a partial holds is hashed again; nothing is believed because of its
+name.
 """
 
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
+import queue
+import threading
 from typing import TYPE_CHECKING
 
-from cas.digest import CHUNK, Digest, Hasher, Sums, git_blob_hasher
-from cas.errors import IntegrityError
-from cas.files import copy_file, discard, host, reflink, start_writeback, writer_is_dead
+from cas.digest import CHUNK, Digest, Hasher, Sums, git_blob_hasher, open_to_read
+from cas.errors import IntegrityError, StoreError
+from cas.files import (
+    copy_file,
+    copy_range,
+    discard,
+    host,
+    reflink_fd,
+    start_writeback,
+    writer_is_dead,
+)
 
 if TYPE_CHECKING:
     from cas.store.layout import Store
@@ -23,18 +35,24 @@ __all__ = ["Staged", "Staging"]
 
 THREADED_FROM = 16 << 20  # bytes; below it a second thread costs more than it gives
 WRITEBACK = 32 << 20  # bytes between two requests to begin writing
+UNKNOWN = "new"  # the key of what nothing is known of: nobody can go on with it
 
 
 class Staging:
     """The staging directory as one call sees it: what earlier runs left is looked up once."""
 
     def __init__(self, store: Store) -> None:
+        store.need_writable()
         self._store = store
         store.make_dir(store.place("staging"))
+        self._drawn = os.urandom(6).hex()
+        self._count = itertools.count()
         self._partials: dict[str, list[str]] = {}
         for name in os.listdir(store.place("staging")):
             key, dot, rest = name.partition(".")
-            if dot and rest:
+            if key == UNKNOWN and writer_is_dead(name):
+                discard(store.place("staging", name))
+            elif dot and rest and key:
                 self._partials.setdefault(key, []).append(name)
 
     def open(
@@ -46,10 +64,9 @@ class Staging:
         git_sha1: str | None = None,
     ) -> Staged:
         """Return a staged file for *what* (named in errors), with what an earlier run left."""
-        key = sha256 or (f"git-{git_sha1}" if git_sha1 else "new")
-        name = f"{key}.{host()}-{os.getpid()}-{os.urandom(6).hex()}"
-        path = self._store.place("staging", name)
-        partial = None if key == "new" else self._take(key, path)
+        key = sha256 or (f"git-{git_sha1}" if git_sha1 else UNKNOWN)
+        path = self._path(key)
+        partial = None if key == UNKNOWN else self._take(key, path)
         return Staged(path, what, size=size, sha256=sha256, git_sha1=git_sha1, partial=partial)
 
     def link(self, path: str, *, dir_fd: int | None = None) -> Staged | None:
@@ -57,64 +74,84 @@ class Staging:
 
         None where it can't be linked here: another file system, or another user's file.
         """
-        target = self._new()
+        target = self._path(UNKNOWN)
         try:
             os.link(path, target, src_dir_fd=dir_fd, follow_symlinks=False)
             os.chmod(target, 0o444)
+            fd = open_to_read(target)
         except OSError:
             discard(target)
             return None
-        return self._hashed(target, path)
+        return self._held(target, path, fd)
 
-    def reflink(self, path: str) -> Staged | None:
-        """Return a staged file that shares the blocks of *path*; None where it can't."""
-        target = self._new()
+    def reflink(self, fd: int, what: str) -> Staged | None:
+        """Return a staged file that shares the blocks of the open file; None where it can't."""
+        target = self._path(UNKNOWN)
         try:
-            return self._hashed(target, path) if reflink(path, target) else None
+            if not reflink_fd(fd, target):
+                return None
+            shared = open_to_read(target)
         except OSError:
             discard(target)
             return None
+        return self._held(target, what, shared)
 
-    def _new(self) -> str:
-        return self._store.place("staging", f"new.{host()}-{os.getpid()}-{os.urandom(6).hex()}")
+    def _path(self, key: str) -> str:
+        drawn = f"{self._drawn}{next(self._count):x}"
+        return self._store.place("staging", f"{key}.{host()}-{os.getpid()}-{drawn}")
 
-    def _hashed(self, path: str, what: str) -> Staged:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        return Staged(path, what, size=None, sha256=None, git_sha1=None, partial=fd)
+    def _held(self, path: str, what: str, fd: int) -> Staged:
+        try:
+            return Staged(path, what, size=None, sha256=None, git_sha1=None, partial=fd)
+        except BaseException:
+            os.close(fd)
+            discard(path)
+            raise
 
     def _take(self, key: str, path: str) -> int | None:
-        """Bring the longest partial of *key* to *path*; return an open fd of it, or None."""
+        """Bring the longest partial of *key* to *path*; return an open fd of it, or None.
+
+        The others that dead processes left of it are of no use any more.
+        """
         found = []
         for name in self._partials.pop(key, []):
             partial = self._store.place("staging", name)
             try:
-                found.append((os.stat(partial).st_size, name, partial))
+                found.append((os.lstat(partial).st_size, name, partial))
             except OSError:
                 continue
+        taken = None
         for size, name, partial in sorted(found, reverse=True):
-            if size == 0:
-                continue
-            try:
-                if writer_is_dead(name):
-                    os.rename(partial, path)
-                    os.chmod(path, 0o600)
-                else:
-                    copy_file(partial, path)
-                return os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            except OSError:
-                discard(path)
-        return None
+            if size and taken is None:
+                taken = self._take_over(name, partial, path)
+            if writer_is_dead(name):
+                discard(partial)
+        return taken
+
+    def _take_over(self, name: str, partial: str, path: str) -> int | None:
+        try:
+            if writer_is_dead(name):
+                os.rename(partial, path)  # of two that want it one gets it
+                os.chmod(path, 0o600)
+            else:
+                copy_file(partial, path)
+            return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            discard(path)
+            return None
 
 
 class Staged:
-    """One file being written. ``finish`` proves it; then ``objects.publish`` names it.
+    """One file being written. ``finish`` proves it; then ``objects.Publisher`` names it.
 
-    ``offset``, ``write`` and ``restart`` are what the Hub's reader needs of a sink.
+    ``offset``, ``write`` and ``restart`` are what the Hub's reader needs of a sink. Bytes go
+    to their offset and not to where the last call stopped, so that a write that failed half
+    way can be repeated.
     """
 
     __slots__ = (
-        "_blob", "_fd", "_flushed", "_git_sha1", "_hasher", "_sha256", "_size", "_what", "inode",
-        "mtime_ns", "offset", "path", "sums",
+        "_blob", "_fd", "_flushed", "_git_sha1", "_hasher", "_sha256", "_size", "_taken", "_what",
+        "inode", "mtime_ns", "offset", "path", "sums",
     )  # fmt: skip
 
     def __init__(
@@ -136,19 +173,20 @@ class Staged:
         self._sha256 = sha256
         self._git_sha1 = git_sha1
         self._flushed = 0
+        self._taken = partial is not None
         if partial is None:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-            partial = os.open(path, flags, 0o600)
-            self._fd = partial
-            self._start()
+            self._fd = os.open(path, flags, 0o600)
         else:
             self._fd = partial
-            self._start()
+        if sha256 or git_sha1:  # else nobody can go on with it
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                pass  # it tells others that the writer lives; nothing rests on it
+        self._start()
+        if partial is not None:
             self._read_back()
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            pass  # it tells others that the writer lives; nothing rests on it
 
     def write(self, data: bytes) -> None:
         """Append *data*; raise IntegrityError when there is more than the size allows."""
@@ -157,29 +195,83 @@ class Staged:
             raise IntegrityError(
                 self._what, expected=f"{self._size} bytes", actual=f"at least {end}"
             )
+        at = self.offset
         view = memoryview(data)
         while view:
-            view = view[os.write(self._fd, view) :]
+            count = os.pwrite(self._fd, view, at)
+            at += count
+            view = view[count:]
         self._hash(data)
-        self.offset = end
-        if end - self._flushed >= WRITEBACK:
-            start_writeback(self._fd, self._flushed, end - self._flushed)
-            self._flushed = end
+        self._advance(end)
+
+    def put(self, data: bytes, sums: Sums) -> None:
+        """Write the whole of a new file, whose sums are known, and finish."""
+        at = 0
+        view = memoryview(data)
+        while view:
+            count = os.pwrite(self._fd, view, at)
+            at += count
+            view = view[count:]
+        self.offset = at
+        self._seal(sums)
+
+    def copy_from(self, source: int, size: int) -> None:
+        """Take *size* bytes of another open file: copied by one thread, hashed by another.
+
+        What is hashed is read back from the copy, so the sums are those of what was written.
+        """
+        copied: queue.Queue[int] = queue.Queue(maxsize=8)  # not so far behind that pages go cold
+        errors: list[Exception] = []
+        base = self.offset
+
+        def follow() -> None:
+            at = base
+            buffer = bytearray(CHUNK)
+            view = memoryview(buffer)
+            try:
+                while (end := copied.get()) >= 0:
+                    while at < end:
+                        part = view[: min(CHUNK, end - at)]
+                        if not (count := os.preadv(self._fd, [part], at)):
+                            raise StoreError(f"{self.path} became shorter while it was written")
+                        self._hash(part[:count])
+                        at += count
+            except (OSError, StoreError) as error:
+                errors.append(error)
+                while copied.get() >= 0:
+                    pass
+
+        reader = threading.Thread(target=follow, name="cas-hash", daemon=True)
+        reader.start()
+        try:
+            while self.offset < size:
+                count = copy_range(
+                    source, self._fd, self.offset, min(8 * CHUNK, size - self.offset)
+                )
+                if not count:
+                    break
+                self._advance(self.offset + count)
+                copied.put(self.offset)
+        finally:
+            copied.put(-1)
+            reader.join()
+        if errors:
+            raise errors[0]
 
     def restart(self) -> None:
         """Forget all that was written."""
         os.ftruncate(self._fd, 0)
-        os.lseek(self._fd, 0, os.SEEK_SET)
-        self._hasher.close()
+        self._stop_hashing()
         self.offset = self._flushed = 0
         self._start()
 
     def finish(self) -> Sums:
         """Prove what was written, make it read-only, and return its sums.
 
-        Raises IntegrityError, and forgets the bytes, if they are not what was to come.
+        It stays open until it is synced by the descriptor that wrote it. Raises
+        IntegrityError, and forgets the bytes, if they are not what was to come.
         """
-        sums = self._hasher.sums()
+        sums = self._hash(b"").sums()
         try:
             if self._size is not None and sums.size != self._size:
                 raise IntegrityError(
@@ -193,39 +285,70 @@ class Staged:
                 raise IntegrityError(
                     self._what, expected=f"git sha1 {self._git_sha1}", actual=self._blob.hexdigest()
                 )
-        except IntegrityError:
+            self._seal(sums)
+        except (IntegrityError, StoreError):
             self.abandon(keep=False)
             raise
-        os.fchmod(self._fd, 0o444)
-        status = os.fstat(self._fd)
-        self.inode, self.mtime_ns = status.st_ino, status.st_mtime_ns
-        os.close(self._fd)
-        self._fd = -1
-        self.sums = sums
         return sums
 
-    def abandon(self, *, keep: bool = True) -> None:
-        """Stop writing; what there is stays for the next run if *keep*, and can be told by key."""
-        self._hasher.close()
+    def _seal(self, sums: Sums) -> None:
+        status = os.fstat(self._fd)
+        if status.st_size != sums.size:
+            raise StoreError(
+                f"{self._what}: {sums.size} bytes were written, and the file system holds "
+                f"{status.st_size} ({self.path})"
+            )
+        if self._taken:  # its bytes may be older than gc's grace; they are published now
+            os.utime(self._fd)
+            status = os.fstat(self._fd)
+        os.fchmod(self._fd, 0o444)
+        self.inode, self.mtime_ns = status.st_ino, status.st_mtime_ns
+        self.sums = sums
+
+    @property
+    def fd(self) -> int:
+        """The descriptor that wrote it, -1 when it was closed."""
+        return self._fd
+
+    def close(self) -> None:
+        """Close it; its bytes stay."""
+        self._stop_hashing()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def abandon(self, *, keep: bool = True) -> None:
+        """Stop writing; what there is stays for the next run if *keep*, and can be told by key."""
+        self.close()
         if not keep or not self.offset or not (self._sha256 or self._git_sha1):
             discard(self.path)
 
     def _start(self) -> None:
-        self._hasher = Hasher(threaded=(self._size or 0) >= THREADED_FROM)
+        self._hasher: Hasher | None = None
         self._blob = None
         if self._git_sha1 is not None and self._size is not None:
             self._blob = git_blob_hasher(self._size)
 
-    def _hash(self, data: bytes) -> None:
+    def _hash(self, data: bytes | memoryview) -> Hasher:
+        if self._hasher is None:
+            self._hasher = Hasher(threaded=(self._size or 0) >= THREADED_FROM)
         self._hasher.update(data)
         if self._blob is not None:
             self._blob.update(data)
+        return self._hasher
+
+    def _stop_hashing(self) -> None:
+        if self._hasher is not None:
+            self._hasher.close()
+
+    def _advance(self, end: int) -> None:
+        self.offset = end
+        if end - self._flushed >= WRITEBACK:
+            start_writeback(self._fd, self._flushed, end - self._flushed)
+            self._flushed = end
 
     def _read_back(self) -> None:
-        while data := os.read(self._fd, CHUNK):
+        while data := os.pread(self._fd, CHUNK, self.offset):
             self._hash(data)
             self.offset += len(data)
         if self._size is not None and self.offset > self._size:

@@ -1,0 +1,73 @@
+"""The rows: what is measured, how often, and on how much."""
+
+# ruff: noqa: RUF001 - tables have a multiplication sign
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from . import adds, pulls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from .measure import Contestant
+    from .place import Place
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of the table."""
+
+    title: str
+    runs: int
+    make: Callable[[Place], AbstractContextManager[list[Contestant]]]
+    small_files: bool = False
+    """Whether it wants a file system that makes inodes quickly."""
+    work: dict[str, int] = field(default_factory=dict)
+    """``bytes`` and ``files`` that one run moves, for the rates."""
+
+
+ROWS: dict[str, Row] = {
+    "noop": Row(
+        title="`cas pull` where all is in place, 10 assets of 10 files",
+        runs=40,
+        make=pulls.noop,
+    ),
+    "import": Row(title="`import cas`, and `cas.path()`", runs=40, make=pulls.imports),
+    "cold-small": Row(
+        title="a locked dataset of 2,000 × 16 KB, nothing here",
+        runs=5,
+        make=pulls.cold_small,
+        small_files=True,
+        work={"files": 2000},
+    ),
+    "cold-large": Row(
+        title="a locked dataset of one file of 1 GiB, nothing here",
+        runs=5,
+        make=pulls.cold_large,
+        work={"bytes": 1 << 30},
+    ),
+    "add-large": Row(
+        title="adding a local file of 2 GiB",
+        runs=5,
+        make=adds.add_large,
+        work={"bytes": 2 << 30},
+    ),
+    "add-small": Row(
+        title="adding a local directory of 20,000 × 1 KB",
+        runs=5,
+        make=adds.add_small,
+        small_files=True,
+        work={"files": 20_000},
+    ),
+    "second-project": Row(
+        title="a second project with the same lock, 10 assets of 1,000 × 1 KB",
+        runs=5,
+        make=pulls.second_project,
+        small_files=True,
+        work={"files": 10_000},
+    ),
+}

@@ -1,0 +1,79 @@
+"""What the words of the command line are made with: our parser, general options, types."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from cas.errors import UsageError
+from cas.names import near
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["COMMANDS", "Parser", "command", "count", "general", "seconds"]
+
+
+COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]] = {}
+
+
+def command(
+    name: str, summary: str, examples: str
+) -> Callable[[Callable[[argparse.ArgumentParser], None]], None]:
+    """Register what adds a command's options."""
+
+    def register(function: Callable[[argparse.ArgumentParser], None]) -> None:
+        COMMANDS[name] = summary, examples, function
+
+    return register
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that raises our own error."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError."""
+        raise UsageError(message, hint=f"{self.prog} --help")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if isinstance(action, argparse._SubParsersAction) and value not in COMMANDS:
+            close = near(str(value), COMMANDS)
+            meant = f"; near: {', '.join(close)}" if close else ""
+            self.error(f"no command {value!r}{meant}")
+        super()._check_value(action, value)
+
+
+def general(*, top: bool) -> Parser:
+    """Return the options that stand before or after the command."""
+
+    def default(value: str | None) -> str | None:
+        return value if top else argparse.SUPPRESS
+
+    general = Parser(add_help=False, allow_abbrev=False)
+    group = general.add_argument_group("general options")
+    group.add_argument("-q", "--quiet", action="store_true", default=default(None),
+                       help="say nothing on stderr but errors")  # fmt: skip
+    group.add_argument("-v", "--verbose", action="store_true", default=default(None),
+                       help="show where in cas an error came from")  # fmt: skip
+    group.add_argument("--project", metavar="DIR", default=default(None),
+                       help="the project, instead of that of the working directory")  # fmt: skip
+    group.add_argument("--color", choices=("auto", "always", "never"), default=default("auto"),
+                       help="auto: on a terminal, unless NO_COLOR is set")  # fmt: skip
+    group.add_argument("--json", action="store_true", default=default(None),
+                       help="print one JSON document on stdout")  # fmt: skip
+    return general
+
+
+def count(text: str) -> int:
+    """Return a number from 1 to 1024."""
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to 1024, found {text!r}")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """Return seconds for ``14d``, ``12h``, ``30m`` or ``0s``."""
+    unit = {"d": 86400, "h": 3600, "m": 60, "s": 1}.get(text[-1:])
+    if unit is None or not text[:-1].isascii() or not text[:-1].isdigit():
+        raise argparse.ArgumentTypeError(f"expected a time such as 14d or 12h, found {text!r}")
+    return int(text[:-1]) * float(unit)

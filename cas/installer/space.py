@@ -1,0 +1,37 @@
+"""Space: whether bytes fit where the store is, and how a person reads them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from cas.errors import StoreError
+
+if TYPE_CHECKING:
+    from cas.store import Store
+
+__all__ = ["check_space", "human"]
+
+RESERVE = 1 << 20  # bytes that are left free on the store's file system
+
+
+def check_space(store: Store, needed: int) -> None:
+    """Raise StoreError if *needed* bytes can't be written, or don't fit, where the store is."""
+    store.need_writable()
+    status = os.statvfs(store.root)
+    free = status.f_bavail * status.f_frsize
+    if needed + RESERVE > free:
+        raise StoreError(
+            f"{human(needed)} are needed, {human(free)} are free where the store {store.root} is",
+            hint="cas gc, or CAS_STORE=DIR on another disk",
+        )
+
+
+def human(size: int) -> str:
+    """Return bytes as a person reads them: ``90.9 MB``."""
+    value = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.2f} TB"
