@@ -239,20 +239,22 @@ def path(name: str, *, pull: bool = False) -> Path:
     from cas.project import current
 
     project = current()
-    if not project.uses.watched:
-        from cas.lineage import watch_git
-
-        watch_git(project)
-        project.uses.watched = True
     try:
-        return Path(project.path(name))
+        found = Path(project.path(name))
     except NotPulled:
         if not pull:
             raise
+    else:
+        if not project.uses.watched:
+            from cas.project import watch_git
+
+            watch_git(project.root)
+            project.uses.watched = True
+        return found
     from cas import installer
 
     installer.pull(project, [project.read_lock().find(name).name]).raise_if_incomplete()
-    return Path(project.path(name))
+    return path(name)
 
 
 def uses() -> list[tuple[str, str]]:

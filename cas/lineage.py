@@ -6,7 +6,6 @@ packages and the lock, as objects; and a line in the project's root, so that gc 
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from cas.digest import Digest, hash_bytes
 from cas.errors import CasError, ExperimentError, NoProject
 from cas.listing import parse_tree_id, tree_id
 from cas.names import kind_of
+from cas.project import git_at_first_use
 from cas.store import (
     Publisher,
     Staging,
@@ -31,32 +31,10 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from cas.experiments import GitState, Run, Use
+    from cas.experiments import Run, Use
     from cas.project import Project
 
-__all__ = ["query", "save", "watch_git"]
-
-_states: dict[str, tuple[threading.Thread, list[GitState | None]]] = {}
-
-
-def watch_git(project: Project) -> None:
-    """Read the state of git, once a process and project, beside the caller.
-
-    It is read at the first use of an asset; the save compares. A script that is edited while
-    it runs has moved, and its record says so.
-    """
-    if project.root in _states:
-        return
-    found: list[GitState | None] = []
-
-    def read() -> None:
-        from cas.experiments import GitState
-
-        found.append(GitState.read(Path(project.root)))
-
-    thread = threading.Thread(target=read, name="cas-git", daemon=True)
-    _states[project.root] = thread, found
-    thread.start()
+__all__ = ["query", "save"]
 
 
 def save(
@@ -203,11 +181,7 @@ def _given(project: Project, assets: Iterable[str]) -> list[Use]:
 def _run(project: Project, put: Callable[[bytes], str] | None, tell: Callable[[str], None]) -> Run:
     from cas.experiments import capture
 
-    since = None
-    if project.root in _states:
-        thread, found = _states[project.root]
-        thread.join(3)
-        since = found[0] if found else None
+    since = git_at_first_use(project.root)
     try:
         lock = project.lock_bytes()
     except (CasError, NoProject):

@@ -121,9 +121,7 @@ def test_many_are_synced_by_one_syncfs_whose_error_is_raised(tmp_path):
     for n in range(60):
         (tmp_path / str(n)).write_text("x")
     code = "sync_all([f'{sys.argv[1]}/{n}' for n in range(60)], on=sys.argv[1])"
-    done = program(
-        code, tmp_path, strace=["trace=syncfs", "inject=syncfs:error=EIO"], check=False
-    )
+    done = program(code, tmp_path, strace=["trace=syncfs", "inject=syncfs:error=EIO"], check=False)
     assert "Input/output error" in done.stderr
 
 

@@ -67,9 +67,7 @@ def test_sha256sum_verifies_a_tree_with_the_listing(store):
     assert "WARNING" not in done.stderr.replace("WARNING: 1 line is improperly formatted", "")
 
 
-@pytest.mark.parametrize(
-    ("given", "directory", "read"), [(0, 0o755, 0o444), (0o077, 0o700, 0o444)]
-)
+@pytest.mark.parametrize(("given", "directory", "read"), [(0, 0o755, 0o444), (0o077, 0o700, 0o444)])
 def test_directories_are_never_writable_by_all_and_objects_are_read_only(
     tmp_path, given, directory, read
 ):
@@ -641,12 +639,19 @@ def test_a_damaged_tree_is_replaced_without_a_moment_of_absence(store):
     files = {f"f{n}": b"%d" % n for n in range(20)}
     tree = add(store, files)
     listing = S.read_listing(store, tree)
+    code = """
+import time
+print('go', flush=True)
+missing = 0; end = time.time() + 20
+while time.time() < end and not os.path.exists(sys.argv[2]):
+    missing += not os.path.isdir(sys.argv[1])
+print(missing)
+"""
     watch = subprocess.Popen(
-        [sys.executable, "-c", "import os,sys,time\nprint('go',flush=True)\nn=0\nend=time.time()+3\n"
-         "while time.time()<end and not os.path.exists(sys.argv[2]):\n"
-         "  n+=not os.path.isdir(sys.argv[1])\nprint(n)", store.tree(tree), store.root + "/stop"],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-c", HEAD + code, store.tree(tree), store.root + "/stop"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     watch.stdout.readline()
     for _ in range(100):
         S.mark_bad(store, tree, "test")

@@ -31,6 +31,8 @@ __all__ = [
     "Stopped",
     "fault_of_answer",
     "fault_of_exception",
+    "no_connection",
+    "one_line",
 ]
 
 _TRANSIENT = frozenset((408, 429, 500, 502, 503, 504))
@@ -160,11 +162,11 @@ def fault_of_exception(asked: Asked, error: Exception, *, silence: float) -> Cas
         )
         return found if isinstance(tls, ssl.SSLCertVerificationError) else Fault(found)
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout):
-        return Fault(no_connection(asked.endpoint, _line(error) or "timed out"), reached=False)
+        return Fault(no_connection(asked.endpoint, one_line(error) or "timed out"), reached=False)
     if isinstance(error, httpx2.ProxyError):
         return Fault(
             SourceError(
-                f"{asked}: the proxy answered {_line(error)!r}",
+                f"{asked}: the proxy answered {one_line(error)!r}",
                 hint="check HTTPS_PROXY, HTTP_PROXY and NO_PROXY",
             )
         )
@@ -235,7 +237,8 @@ def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
     return None
 
 
-def _line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
+    """Return what an error says, on one line and without secrets."""
     return _SECRET.sub("…", " ".join(str(error).split()))[:200]
 
 

@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
@@ -100,12 +101,12 @@ class Line:
                 hint="log in again with `hf auth login`, or check HF_TOKEN",
             )
         self._authorization = f"Bearer {token}" if token else None
-        self._headers = {"user-agent": f"cas/{_version()}; hf_hub/{__version__}"}
+        self.headers = {"user-agent": f"cas/{_version()}; hf_hub/{__version__}"}
         self._timeout = httpx2.Timeout(limits.silence, connect=limits.connect, pool=limits.connect)
         self._home = _origin(self.endpoint)
         self._notice = notice
         self._lock = threading.Condition()
-        self._live: set[Response] = set()
+        self._live: dict[object, Callable[[], None]] = {}
         self._held_until = 0.0
 
     def open(
@@ -130,7 +131,11 @@ class Line:
                 url = _target(url, location, asked)
                 continue
             if response.status_code in good:
-                self._enlist(response)
+                try:
+                    self.enlist(response, partial(_shut, response))
+                except Stopped:
+                    response.close()
+                    raise
                 return response
             self._drain(response, asked)
             raise fault_of_answer(asked, response, home=home)
@@ -139,8 +144,18 @@ class Line:
     def close(self, response: Response) -> None:
         """Take an answer back; what was not read of its body is thrown away."""
         response.close()
+        self.delist(response)
+
+    def enlist(self, reader: object, wake: Callable[[], None]) -> None:
+        """Count *reader* among those that `hang_up` wakes and waits for, until `delist`."""
         with self._lock:
-            self._live.discard(response)
+            self.check()
+            self._live[reader] = wake
+
+    def delist(self, reader: object) -> None:
+        """Count *reader* out."""
+        with self._lock:
+            self._live.pop(reader, None)
             self._lock.notify_all()
 
     def fault(self, asked: Asked, error: Exception) -> Exception:
@@ -169,8 +184,13 @@ class Line:
         with self._lock:
             news = until > self._held_until + 1
             self._held_until = max(until, self._held_until)
-        if news and self._notice:
-            self._notice(f"the Hub takes no more requests for {seconds:.0f} s: waiting")
+        if news:
+            self.say(f"the Hub takes no more requests for {seconds:.0f} s: waiting")
+
+    def say(self, sentence: str) -> None:
+        """Tell the user."""
+        if self._notice:
+            self._notice(sentence)
 
     def hang_up(self) -> None:
         """Stop, and return when no body is being read any more.
@@ -180,15 +200,8 @@ class Line:
         """
         self.stop.set()
         with self._lock:
-            for response in self._live:
-                stream = response.extensions.get("network_stream")
-                sock = stream.get_extra_info("socket") if stream is not None else None
-                if isinstance(sock, socket.socket):
-                    try:
-                        # not SSLSocket's: that one takes the TLS state from under the reader
-                        socket.socket.shutdown(sock, socket.SHUT_RDWR)
-                    except OSError:
-                        pass  # the other side was faster
+            for wake in self._live.values():
+                wake()
             self._lock.wait_for(lambda: not self._live)
 
     def _send(
@@ -200,7 +213,7 @@ class Line:
 
         self.check()
         session = get_session()  # each time: huggingface_hub may have closed the last one
-        every = {**self._headers, **(headers or {})}
+        every = {**self.headers, **(headers or {})}
         if home and self._authorization:
             every["authorization"] = self._authorization
         try:
@@ -212,14 +225,6 @@ class Line:
             raise self.fault(asked, error) from None
         self.answered = True
         return response
-
-    def _enlist(self, response: Response) -> None:
-        with self._lock:
-            if not self.stop.is_set():
-                self._live.add(response)
-                return
-        response.close()
-        self.check()
 
     def _drain(self, response: Response, asked: Asked) -> None:
         import httpx2
@@ -293,6 +298,17 @@ class Pace:
             rate = self._bytes / span
             raise Fault(SourceError(f"{self._asked}: stalled at {rate:.0f} bytes a second"))
         self._since, self._bytes = self._since + span, 0
+
+
+def _shut(response: Response) -> None:
+    stream = response.extensions.get("network_stream")
+    sock = stream.get_extra_info("socket") if stream is not None else None
+    if isinstance(sock, socket.socket):
+        try:
+            # not SSLSocket's: that one takes the TLS state from under the reader
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        except OSError:
+            pass  # the other side was faster
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:

@@ -1,7 +1,8 @@
 """Bytes from the Hub: one GET a file, resumed where it was cut, never more than promised.
 
-The bytes go to a sink that the caller makes, hashes and keeps. This room enforces the size
-while they come; whether they are the right ones is for the hash to say.
+What the Hub keeps in Xet comes from there, and by GET where that fails. The bytes go to a
+sink that the caller makes, hashes and keeps. This room enforces the size while they come;
+whether they are the right ones is for the hash to say.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from cas.errors import AccessDenied, CasError, IntegrityError, Offline, SourceEr
 from .faults import Asked, ConnectionLost, Fault, NotOnHub
 from .line import LIMITS, Limits, Line, Pace, Patience
 from .snapshot import HubFile, Snapshot, web_path
+from .xet import Xet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -54,6 +56,7 @@ def fetch(
     progress: Callable[[int], None] | None = None,
     notice: Callable[[str], None] | None = None,
     stop: threading.Event | None = None,
+    xet: bool = True,
     limits: Limits = LIMITS,
 ) -> None:
     """Bring *sink* to the whole of *file*, from where it stands.
@@ -61,13 +64,14 @@ def fetch(
     *progress* is called with the bytes of each piece, and with a negative number when bytes
     held are thrown away; *notice* with a sentence for the user when the Hub makes us wait.
     On an error the sink keeps a prefix that a later call goes on from. An empty file needs
-    no request. What *sink* raises is passed through.
+    no request. What *sink* raises is passed through. A file that the Hub keeps in Xet comes
+    through hf_xet, if *xet* and it can; say no where its bytes were wrong the last time.
 
     Raises IntegrityError when more bytes or another size come than the listing said,
     NotOnHub, AccessDenied, Offline, Stopped, SourceError.
     """
     line = Line(limits, notice=notice, stop=stop)
-    _fetch(line, snapshot, file, sink, progress or _ignore)
+    _fetch(line, Xet(line) if xet else None, snapshot, file, sink, progress or _ignore)
 
 
 def fetch_many(
@@ -78,6 +82,7 @@ def fetch_many(
     jobs: int = 8,
     progress: Callable[[int], None] | None = None,
     notice: Callable[[str], None] | None = None,
+    xet: bool = True,
     limits: Limits = LIMITS,
 ) -> list[tuple[HubFile, CasError]]:
     """Fetch many files at a time, the largest first; return those that failed and why.
@@ -98,6 +103,7 @@ def fetch_many(
     jobs = max(1, min(jobs, count))
     lock = threading.Lock()
     line = Line(limits, notice=_one_at_a_time(notice, lock))
+    lender = Xet(line) if xet else None
     results: queue.SimpleQueue[tuple[HubFile, Sink | None, BaseException | None]]
     results = queue.SimpleQueue()
     slots = threading.Semaphore(2 * jobs)
@@ -112,7 +118,7 @@ def fetch_many(
                 return
             try:
                 sink = make()
-                _fetch(line, snapshot, file, sink, counted)
+                _fetch(line, lender, snapshot, file, sink, counted)
             except BaseException as error:  # noqa: BLE001 - it is raised on the calling thread
                 results.put((file, sink, error))
             else:
@@ -172,7 +178,12 @@ def _ends_all(error: CasError) -> bool:
 
 
 def _fetch(
-    line: Line, snapshot: Snapshot, file: HubFile, sink: Sink, progress: Callable[[int], None]
+    line: Line,
+    xet: Xet | None,
+    snapshot: Snapshot,
+    file: HubFile,
+    sink: Sink,
+    progress: Callable[[int], None],
 ) -> None:
     where = f"{web_path(snapshot.kind, snapshot.repo)}/resolve/{snapshot.commit}"
     url = f"{line.endpoint}/{where}/{quote(file.path)}"
@@ -182,16 +193,24 @@ def _fetch(
     patience = Patience(line)
     best = sink.offset
     least = max(1, min(_LEAST, file.size // 100))
+    by_xet = xet is not None and xet.serves(file)
     while (offset := sink.offset) < file.size:
         line.pause()
         begin = time.monotonic()
         try:
-            _try(line, url, asked, file, sink, progress)
+            if by_xet and xet is not None:
+                _try_xet(xet, line, asked, file, sink, progress)
+            else:
+                _try(line, url, asked, file, sink, progress)
         except Fault as fault:
             if sink.offset >= file.size:
                 return  # the last byte came before the fault
             if sink.offset - best >= least:
                 patience.progressed()
+            elif by_xet and xet is not None:
+                xet.failed()
+                by_xet = False
+                continue  # at once: it is another server
             best = max(best, sink.offset)
             patience.after(fault, time.monotonic() - begin)
         else:
@@ -217,22 +236,50 @@ def _try(
     response = line.open(url, asked, headers=headers, good=(200, 206, 416))
     try:
         held = _begin(response, asked, file, sink, progress)
-        pace = Pace(line.limits, asked)
-        for data in response.iter_raw():
-            line.check()
-            held += len(data)
-            if held > file.size:
-                _restart(sink, progress)  # then the first ones are not trusted either
-                raise IntegrityError(
-                    str(asked), expected=f"{file.size} bytes", actual="more than that"
-                )
-            sink.write(data)
-            progress(len(data))
-            pace.took(len(data))
+        _take(line, response.iter_raw(), held, asked, file, sink, progress)
     except httpx2.HTTPError as error:
         raise line.fault(asked, error) from None
     finally:
         line.close(response)
+
+
+def _try_xet(
+    xet: Xet,
+    line: Line,
+    asked: Asked,
+    file: HubFile,
+    sink: Sink,
+    progress: Callable[[int], None],
+) -> None:
+    held = sink.offset
+    with xet.pieces(file, asked, held) as pieces:
+        try:
+            _take(line, pieces, held, asked, file, sink, progress)
+        except IntegrityError as error:
+            if sink.offset:  # the sink's own
+                raise
+            raise Fault(error) from None
+
+
+def _take(
+    line: Line,
+    pieces: Iterable[bytes],
+    held: int,
+    asked: Asked,
+    file: HubFile,
+    sink: Sink,
+    progress: Callable[[int], None],
+) -> None:
+    pace = Pace(line.limits, asked)
+    for data in pieces:
+        line.check()
+        held += len(data)
+        if held > file.size:
+            _restart(sink, progress)  # then the first ones are not trusted either
+            raise IntegrityError(str(asked), expected=f"{file.size} bytes", actual="more than that")
+        sink.write(data)
+        progress(len(data))
+        pace.took(len(data))
     if held < file.size:
         raise Fault(SourceError(f"{asked}: the body ended at byte {held} of {file.size}"))
 

@@ -3,15 +3,23 @@
 This room finds things and says how they stand. It brings nothing and writes no lock.
 
 ``requests`` reads and edits pyproject.toml · ``views`` looks at what lies under ``assets/`` ·
-``begin`` makes one · ``uses`` what this process was given · ``holds`` what gc must keep for one
+``begin`` makes one · ``uses`` what this process was given · ``watch`` git at the first of them ·
+``holds`` what gc must keep for one
 """
 
-from cas.project.begin import init
-from cas.project.core import Project, current, forget_current, open_user_store, store_root
-from cas.project.holds import holds
-from cas.project.requests import Settings
-from cas.project.uses import Used, Uses
-from cas.project.views import View, look
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cas.project.begin import init
+    from cas.project.core import Project, current, forget_current, open_user_store, store_root
+    from cas.project.holds import holds
+    from cas.project.requests import Settings
+    from cas.project.uses import Used, Uses
+    from cas.project.views import View, look
+    from cas.project.watch import git_at_first_use, watch_git
 
 __all__ = [
     "Project",
@@ -21,9 +29,34 @@ __all__ = [
     "View",
     "current",
     "forget_current",
+    "git_at_first_use",
     "holds",
     "init",
     "look",
     "open_user_store",
     "store_root",
+    "watch_git",
 ]
+
+# ``cas.path()`` in a warm project costs a millisecond, if it imports no more than it needs
+_ROOMS = {
+    "Settings": "requests",
+    "Used": "uses",
+    "Uses": "uses",
+    "View": "views",
+    "git_at_first_use": "watch",
+    "holds": "holds",
+    "init": "begin",
+    "look": "views",
+    "watch_git": "watch",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    found = getattr(import_module(f"cas.project.{_ROOMS.get(name, 'core')}"), name)
+    globals()[name] = found
+    return found

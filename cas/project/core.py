@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import sys
 import time
-from typing import TYPE_CHECKING
 
 from cas import warm
 from cas.errors import CasError, Edited, LockfileError, NoProject, NotPulled, StoreError
 from cas.names import find, kind_of, view_of
 from cas.project.uses import Used, Uses
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -24,6 +26,7 @@ __all__ = ["Project", "current", "forget_current", "open_user_store", "store_roo
 LOCK = "assets.lock"
 REQUESTS = "pyproject.toml"
 EXPERIMENTS = "assets/outputs/experiments"
+MAX_BYTES = 64 << 20  # of a file that is read whole; the parsers have their own, lower limits
 
 
 class Project:
@@ -34,6 +37,7 @@ class Project:
         self.uses = Uses()
         self._store: Store | None = None
         self._warm: tuple[tuple[int, ...], warm.Warm] | None = None
+        self._words: dict[str, str] = {}  # what was asked for → the name that it meant
 
     @classmethod
     def find(cls, start: str | None = None, *, script: str | None = None) -> Project:
@@ -76,16 +80,14 @@ class Project:
     def lock_bytes(self) -> bytes:
         """Return the bytes of assets.lock; raise LockfileError if it can't be read."""
         try:
-            with open(self.lock_path, "rb") as file:
-                return file.read()
+            return _read_regular(self.lock_path)
         except OSError as error:
             raise LockfileError(f"{self.lock_path}: {error.strerror}") from None
 
     def requests_bytes(self) -> bytes | None:
         """Return the bytes of pyproject.toml, or None if there is none."""
         try:
-            with open(os.path.join(self.root, REQUESTS), "rb") as file:
-                return file.read()
+            return _read_regular(os.path.join(self.root, REQUESTS))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -196,7 +198,7 @@ class Project:
                     asset.name,
                     asset.tree,
                     asset.commit or "",
-                    asset.repo or "",
+                    asset.hub_ids,
                     view_of(asset.name),
                     self.target_of(asset, tree),
                     [(os.path.join(tree, d) if d else tree, at) for d, at in mtimes.items()],
@@ -217,10 +219,12 @@ class Project:
         """
         kept = self._load_warm()
         if kept:
-            name = find(word, {a.name: a.repo or None for a in kept.assets.values()})
-            row = kept.assets[name]
+            if word not in self._words:
+                known = {row.name: row.repo or None for row in kept.assets.values()}
+                self._words[word] = find(word, known)
+            row = kept.assets[self._words[word]]
             if warm.in_place(self.root, row):
-                self.uses.note(Used(name, f"t1:{row.tree}", row.commit or None, role))
+                self.uses.note(Used(row.name, f"t1:{row.tree}", row.commit or None, role))
                 if time.time() - kept.stamp > 86400:
                     self._note_use(row.target)
                 return row.target
@@ -272,6 +276,7 @@ class Project:
         if self._warm and self._warm[0] == tuple(key):
             return self._warm[1]
         kept = warm.load(self.root)
+        self._words = {}
         self._warm = (tuple(key), kept) if kept else None
         return kept
 
@@ -291,6 +296,18 @@ class Project:
                 "locked": True,
                 "present": standing(self.store, asset.tree)[0] is not None,
             }
+
+
+def _read_regular(path: str) -> bytes:
+    """Return a file's bytes; raise OSError if it is a FIFO or device, which might never end."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb") as file:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "expected a regular file", path)
+        if status.st_size > MAX_BYTES:
+            raise OSError(errno.EFBIG, f"{status.st_size} bytes, more than {MAX_BYTES}", path)
+        return file.read(MAX_BYTES)
 
 
 def store_root() -> str:

@@ -247,7 +247,7 @@ def _derived(lock: Lockfile, word: str, options: AddOptions) -> tuple[str, Reque
     from cas import recipes
 
     name = options.name or word
-    known = {asset.name: asset.repo for asset in lock}
+    known = {asset.name: asset.hub_ids for asset in lock}
     said = recipes.parse_name(word)
     table: dict[str, Any] = {}
     if options.recipe:

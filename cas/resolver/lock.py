@@ -84,9 +84,8 @@ def lock(
         check_writable(project)
     requests = project.read_settings().requests
     text = project.lock_bytes()
-    decoded = text.decode("utf-8", "replace")
-    merged = lockfile.has_conflict(decoded)
-    before = merge(decoded, side) if merged else lockfile.parse(text)
+    merged = lockfile.has_conflict(text.decode("utf-8", "replace"))
+    before = merge(_utf8(text), side) if merged else lockfile.parse(text)
     bringer = Bringer(project, before, progress=progress, offline=offline, jobs=8)
     chosen = _chosen(before, requests, update, update_all=update_all)
     for name in rebuild:
@@ -108,6 +107,13 @@ def lock(
             progress.note(f"{name} is stale now: it was made of an earlier {source}; "
                           f"cas lock --update {source} --build")  # fmt: skip
     return sorted(moves, key=lambda move: move.name)
+
+
+def _utf8(text: bytes) -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        raise LockfileError(f"assets.lock: not UTF-8 at byte {error.start}") from None
 
 
 def merge(text: str, side: str | None) -> Lockfile:

@@ -202,6 +202,12 @@ def local_place(bringer: Bringer, request: LocalRequest) -> str:
             f"the source {request.local!r} is not there to be imported again",
             hint="cas add PATH --name NAME",
         )
+    parent = os.path.realpath(os.path.dirname(place))
+    if parent != root and not parent.startswith(root.rstrip("/") + "/"):
+        raise CasError(  # a committed symlink must not decide which files are taken in
+            f"the source {request.local!r} leads out of the project, to {parent!r}",
+            hint=f"cas add {os.path.join(parent, os.path.basename(place))} --name NAME",
+        )
     return place
 
 
