@@ -58,7 +58,7 @@ def describe_machine(place: Path) -> dict[str, str]:
         "cpu": model or platform.processor() or platform.machine(),
         "cores": str(os.cpu_count()),
         "memory": f"{memory:.0f} GiB",
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "file_system": file_system(place),
         "python": platform.python_version(),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -58,10 +59,23 @@ def measure(one: Contestant, scratch: Path) -> Run:
     os.sync()  # or the first sync of a run pays for what was written before it
     out, err = scratch / "stdout", scratch / "stderr"
     meter = [sys.executable, "-I", "-S", str(METER), str(out), str(err), *one.argv]
-    said = subprocess.run(meter, env=dict(one.env), cwd=one.cwd, capture_output=True, check=False)
+    said = subprocess.Popen(
+        meter,
+        env=dict(one.env),
+        cwd=one.cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        figures, errors = said.communicate()
+    except BaseException:
+        os.killpg(said.pid, signal.SIGKILL)  # what is measured too, or it keeps its disk busy
+        said.wait()
+        raise
     if said.returncode:
-        raise NotDone(f"{one.name}: could not be started: {said.stderr.decode()[-400:]}")
-    wall, user, system, peak, code = said.stdout.split()
+        raise NotDone(f"{one.name}: could not be started: {errors.decode()[-400:]}")
+    wall, user, system, peak, code = figures.split()
     run = Run(
         wall=float(wall),
         cpu=float(user) + float(system),

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import time
 import venv
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -108,6 +109,8 @@ def open_place(work: Path, name: str, *, small_files: bool) -> Iterator[Place]:
     be what is measured.
     """
     root = work / name
+    if root.is_mount():
+        _unmount(root)  # an earlier run was killed
     remove(root)
     root.mkdir(parents=True)
     image = work / f"{name}.img"
@@ -121,7 +124,7 @@ def open_place(work: Path, name: str, *, small_files: bool) -> Iterator[Place]:
             yield Place(root, note)
         finally:
             if mounted:
-                subprocess.run(["umount", root], check=True)
+                _unmount(root)
     finally:
         remove(root)
         image.unlink(missing_ok=True)
@@ -146,6 +149,14 @@ def _mount(image: Path, root: Path) -> str:
         except subprocess.CalledProcessError as error:
             return f"{argv[0]}: {error.stderr.strip()[-200:]}"
     return ""
+
+
+def _unmount(root: Path) -> None:
+    for _ in range(20):  # a process that was killed lets go a moment later
+        if not subprocess.run(["umount", root], check=False, capture_output=True).returncode:
+            return
+        time.sleep(0.1)
+    subprocess.run(["umount", "--lazy", root], check=True)
 
 
 def remove(path: Path) -> None:

@@ -71,7 +71,7 @@ def as_markdown(rows: list[Result]) -> str:
         parts.append(_table(row))
         parts.append(f"{_foot(row)}\n")
     if ahead := [line for row in rows for line in _ahead(row)]:
-        parts.append("### Where a peer is ahead\n")
+        parts.append("### Peers that are ahead of cas\n")
         parts += [f"- {line}" for line in ahead]
         parts.append("")
     return "\n".join(parts)
@@ -138,6 +138,9 @@ def _ahead(row: Result) -> list[str]:
             for key, word in (("wall", "wall time"), ("cpu", "CPU"), ("peak_kb", "memory"))
             if one[key] < base[key]
         ]
+        asked, ours = (each["extra"].get("requests a file") for each in (one, base))
+        if asked is not None and ours is not None and asked < ours:
+            behind.append(f"requests a file ({asked:.3g} to {ours:.3g})")
         if behind:
             found.append(f"`{row['row']}`: {one['name']}, in {' and '.join(behind)}")
     return found
