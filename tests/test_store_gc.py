@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from cas import store as S
-from cas.digest import hash_bytes
 from cas.errors import CasError, StoreError
 from cas.files import host
 
@@ -328,12 +327,14 @@ def test_gc_waits_for_no_download_and_a_call_for_gc_only_when_it_announces(store
 
 PULL = """
 import random
+from cas.digest import hash_bytes
+def data(k, n): return b'%d' % (k * 6 + n) * 40
 store = S.open_store(sys.argv[1]); me = sys.argv[2]; rand = random.Random(int(me, 16))
 def bring(k):
     staging, publisher = S.Staging(store), S.Publisher(store)
     entries = []
     for n in range(12):
-        entries.append((f'd{n % 3}/{n}', S.add_bytes(store, staging, b'%d' % (k * 6 + n) * 40, publisher)))
+        entries.append((f'd{n % 3}/{n}', S.add_bytes(store, staging, data(k, n), publisher)))
         if n == 5: publisher.flush()
     publisher.flush()
     listing = Listing.of(entries)
@@ -353,9 +354,9 @@ def pull(k, tree):
     found, why = S.standing(store, tree)
     if not found: raise SystemExit(f'broken: {why}')
     for n in range(12):
-        if open(f'{store.tree(tree)}/d{n % 3}/{n}', 'rb').read() != b'%d' % (k * 6 + n) * 40:
+        if open(f'{store.tree(tree)}/d{n % 3}/{n}', 'rb').read() != data(k, n):
             raise SystemExit('mixed')
-trees = [Listing.of((f'd{n % 3}/{n}', __import__('cas.digest').digest.hash_bytes(b'%d' % (k * 6 + n) * 40))
+trees = [Listing.of((f'd{n % 3}/{n}', hash_bytes(data(k, n)))
          for n in range(12)).digest for k in range(6)]
 while True:
     k = rand.randrange(6)
@@ -372,30 +373,31 @@ while True:
 """
 
 
-def test_pulls_and_gcs_with_kills_break_no_tree(store, tmp_path):
-    """8 s of pulls and gcs without any grace period, each killed now and then."""
+def stress(store, out, gc, seconds):
+    """Run three pulls and a gc without any grace period, and kill one of them now and then.
+
+    Returns (what they wrote by name, those that ended by themselves, kills).
+    """
     rand = random.Random(4)
-    out = tmp_path / "out"
     out.mkdir()
     made = 0
 
     def start(kind):
         nonlocal made
         made += 1
-        code, word = (GC, "") if kind == "gc" else (PULL, kind)
-        with open(out / f"{kind[:2]}{made}", "wb") as log:
-            return subprocess.Popen([sys.executable, "-c", HEAD + code, store.root, word],
-                                    stdout=log, stderr=log)  # fmt: skip
+        code, word = (gc, "") if kind == "gc" else (PULL, kind)
+        with open(out / f"{kind[:2]}-{made}", "wb") as log:
+            return subprocess.Popen(
+                [sys.executable, "-c", HEAD + code, store.root, word], stdout=log, stderr=log
+            )
 
     kinds = ["1" * 32, "2" * 32, "3" * 32, "gc"]
     running = {kind: start(kind) for kind in kinds}
-    end = time.time() + 8
+    end = time.time() + seconds
     failed, kills = [], 0
-    while time.time() < end:
-        time.sleep(rand.uniform(0.15, 0.5))
-        for kind, child in running.items():
-            if child.poll() is not None:
-                failed.append(kind)
+    while time.time() < end and not failed:
+        time.sleep(rand.uniform(0.2, 0.6))
+        failed = [kind for kind, child in running.items() if child.poll() is not None]
         kind = rand.choice(kinds)
         running[kind].send_signal(signal.SIGKILL)
         running[kind].wait()
@@ -404,18 +406,43 @@ def test_pulls_and_gcs_with_kills_break_no_tree(store, tmp_path):
     for child in running.values():
         child.kill()
         child.wait()
-    text = {p.name: p.read_text() for p in out.iterdir()}
+    return {p.name: p.read_text() for p in out.iterdir()}, failed, kills
+
+
+def counted(text, word, kind):
+    return sum(t.count(word) for name, t in text.items() if name.startswith("gc") is (kind == "gc"))
+
+
+def test_pulls_and_gcs_with_kills_break_no_tree_and_start_none_again(store, tmp_path):
+    text, failed, kills = stress(store, tmp_path / "out", GC, 8)
     assert not failed, text
     assert not [t for t in text.values() if "Traceback" in t or "broken" in t or "mixed" in t]
-    pulls = sum(t.count("ok") for name, t in text.items() if not name.startswith("gc"))
-    gcs = sum(t.count("ok") for name, t in text.items() if name.startswith("gc"))
-    assert pulls > 20, text
-    assert gcs > 5, text
+    assert counted(text, "again", "pull") == 0
+    assert counted(text, "ok", "pull") > 20, text
+    assert counted(text, "ok", "gc") > 5, text
+    assert kills > 5
     for root in S.root_ids(store):
         record = S.read_root(store, root)
         for tree in record.trees if record else ():
             assert S.standing(store, tree)[0], S.standing(store, tree)
-    bad = [b for b in S.verify(store, level="full").bad if "sidecar" not in b.reason]
-    assert bad == []
-    assert hash_bytes(b"") not in {b.hash for b in bad}
-    assert kills
+    assert [bad for bad in S.verify(store, level="full").bad if "sidecar" not in bad.reason] == []
+
+
+SEEDED = {
+    "a gc that reads no calls": """
+import cas.store.gc as g
+g._Work._mark_calls = lambda self, root: False
+""",
+    "a gc that forgets when calls began": """
+import cas.store.gc as g
+def marks(self, root, old=g._Work._mark_calls):
+    young = self.young; found = old(self, root); self.young = young; return found
+g._Work._mark_calls = marks
+""",
+}
+
+
+@pytest.mark.parametrize("fault", SEEDED)
+def test_the_race_finds_a_gc_with_a_seeded_fault(store, tmp_path, fault):
+    text, failed, _ = stress(store, tmp_path / "out", SEEDED[fault] + GC, 4)
+    assert failed or counted(text, "again", "pull") or counted(text, "broken", "pull")
