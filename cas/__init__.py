@@ -128,8 +128,7 @@ def lock(
     if check:
         resolver.check(current())
         return []
-    moves = resolver.lock(
-        current(),
+    options = resolver.LockOptions(
         update=_texts(update),
         update_all=update_all,
         build=build,
@@ -137,7 +136,7 @@ def lock(
         dry_run=dry_run,
         offline=offline,
     )
-    return [move.json() for move in moves]
+    return [move.json() for move in resolver.lock(current(), options)]
 
 
 def pull(

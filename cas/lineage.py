@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cas.digest import Digest, hash_bytes
-from cas.errors import CasError, ExperimentError, NoProject
+from cas.errors import CasError, ExperimentError, NoProject, StoreError
 from cas.listing import parse_tree_id, tree_id
 from cas.names import kind_of
 from cas.project import git_at_first_use
@@ -75,7 +75,10 @@ def save(
     root = ""
     if not store.readonly:
         root = project.root_id(draw=True) or ""
-        record = read_root(store, root)
+        try:
+            record = read_root(store, root)
+        except StoreError:
+            record = None  # damaged: settle writes it again
         held = {*record.trees, *record.experiments} if record else set()
         if trees - held:
             with shared_gc_mutex(store):

@@ -75,17 +75,16 @@ def _lock(args: argparse.Namespace, out: Terminal) -> int:
         resolver.check(project)
         out.say("assets.lock is what pyproject.toml asks for")
         return 0
-    moves = resolver.lock(
-        project,
-        update=args.update,
+    options = resolver.LockOptions(
+        update=tuple(args.update),
         update_all=args.update_all,
         build=args.build,
         dry_run=args.dry_run,
         side=args.side,
-        rebuild=args.rebuild,
+        rebuild=tuple(args.rebuild),
         offline=args.offline,
-        progress=out,
     )
+    moves = resolver.lock(project, options, progress=out)
     _print_moves(moves, out, nothing="nothing moved", dry_run=args.dry_run)
     return 0
 

@@ -267,6 +267,8 @@ def _verify(p: argparse.ArgumentParser) -> None:
     how.add_argument("--full", action="store_const", const="full", dest="level",
                      help="SHA-256 of every byte")  # fmt: skip
     p.add_argument("--repair", action="store_true", help="fetch damaged files again")
+    p.add_argument("--cold", action="store_true",
+                   help="read the disk, not what memory holds of it")  # fmt: skip
 
 
 @command(

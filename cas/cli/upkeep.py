@@ -46,6 +46,7 @@ def verify(args: argparse.Namespace, out: Terminal) -> int:
         args.names,
         level=args.level or "stat",
         repair=args.repair,
+        cold=args.cold,
         progress=out,
     )
     report = installer.verify_json(result, names)

@@ -12,6 +12,7 @@ while bytes come. The hash of the bytes is for the sink's owner to compare.
 
 from __future__ import annotations
 
+from .cache import cached
 from .faults import ConnectionLost, Gated, NotOnHub, Stopped
 from .line import LIMITS, Limits
 from .snapshot import KINDS, HubFile, Kind, Snapshot
@@ -30,6 +31,7 @@ __all__ = [
     "Sink",
     "Snapshot",
     "Stopped",
+    "cached",
     "fetch",
     "fetch_many",
     "kinds_of",

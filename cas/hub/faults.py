@@ -31,6 +31,7 @@ __all__ = [
     "Stopped",
     "fault_of_answer",
     "fault_of_exception",
+    "no_client",
     "no_connection",
     "one_line",
 ]
@@ -181,6 +182,14 @@ def fault_of_exception(asked: Asked, error: Exception, *, silence: float) -> Cas
     )
 
 
+def no_client(endpoint: str, error: Exception) -> SourceError:
+    """Return the error for an environment that the client's session can't be made in."""
+    return SourceError(
+        f"{_plain(endpoint)}: no request can be made: {one_line(error)}",
+        hint="check the proxy variables, SSL_CERT_FILE and SSL_CERT_DIR",
+    )
+
+
 def no_connection(endpoint: str, reason: str) -> Offline:
     """Return the error for a Hub that can't be reached."""
     return Offline(
@@ -192,10 +201,10 @@ def no_connection(endpoint: str, reason: str) -> Offline:
 def _quota(asked: Asked, headers: Mapping[str, str]) -> Fault:
     from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]
 
-    # the header is on every answer; it is the reason only where nothing remains
-    quota = parse_ratelimit_headers(headers)
-    wait = quota.reset_in_seconds + 1.0 if quota and quota.remaining == 0 else None  # it rounds
-    wait = _retry_after(headers) if wait is None else wait
+    # the header is on every answer; it is the reason where nothing remains, or none is given
+    quota, wait = parse_ratelimit_headers(headers), _retry_after(headers)
+    if quota and (quota.remaining == 0 or wait is None):
+        wait = quota.reset_in_seconds + 1.0  # it rounds
     span = "" if wait is None else f" for {wait:.0f} s"
     error = SourceError(
         f"{asked}: the Hub takes no more requests{span} (429)",

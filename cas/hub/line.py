@@ -25,6 +25,7 @@ from .faults import (
     Stopped,
     fault_of_answer,
     fault_of_exception,
+    no_client,
     no_connection,
 )
 
@@ -212,7 +213,10 @@ class Line:
         from huggingface_hub.errors import OfflineModeIsEnabled
 
         self.check()
-        session = get_session()  # each time: huggingface_hub may have closed the last one
+        try:
+            session = get_session()  # each time: huggingface_hub may have closed the last one
+        except Exception as error:  # noqa: BLE001 - a proxy or certificates that it can't use
+            raise no_client(self.endpoint, error) from None
         every = {**self.headers, **(headers or {})}
         if home and self._authorization:
             every["authorization"] = self._authorization

@@ -12,7 +12,7 @@ import re
 import time
 from fnmatch import translate
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 from cas.digest import is_digest, parse_digest
 from cas.errors import ListingError, SourceError
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["kinds_of", "resolve"]
 
-_HUB = "https://huggingface.co"
 _REPO = re.compile(r"(?:\w[\w.-]{0,95}/)?\w[\w.-]{0,95}", re.ASCII)
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 _PAGES = 20_000
@@ -208,15 +207,9 @@ def _entries(line: Line, asked: Asked) -> Iterator[dict[str, Any]]:
                 raise SourceError(f"{asked}: expected a file with a path, found {entry!r:.200}")
             if entry.get("type") == "file":
                 yield entry
-        url = _following(line, url, following)
-
-
-def _following(line: Line, url: str, link: str | None) -> str | None:
-    if link is None:
-        return None
-    if line.endpoint != _HUB and link.startswith(f"{_HUB}/"):
-        link = line.endpoint + link[len(_HUB) :]  # a mirror that passes the Hub's words on
-    return urljoin(url, link)
+        # a mirror may pass on the Hub's own link, or one to a host behind it: what counts in it
+        # is where to go on
+        url = None if following is None else f"{api}?{following.partition('?')[2]}"
 
 
 def _file(entry: Mapping[str, Any], asked: Asked) -> HubFile:

@@ -24,6 +24,7 @@ from cas.errors import (
 )
 from cas.files import temporary_name
 from cas.installer.space import check_space, human
+from cas.installer.turn import one_download
 from cas.listing import Listing, tree_id
 from cas.request import HubRequest, LocalRequest, RecipeRequest
 from cas.store import (
@@ -34,6 +35,7 @@ from cas.store import (
     read_listing,
     read_sidecar,
     rebuilt_listing,
+    standing,
     usable,
 )
 
@@ -89,7 +91,14 @@ class Bringer:
         if listing is None and os.path.isdir(self.store.tree(asset.tree)):
             listing = rebuilt_listing(self.store, asset.tree)
         if listing is None or not self._complete(asset, listing):
-            listing = self.source(asset, listing)
+            with one_download(self.store, asset.tree, asset.name, self.progress) as waited:
+                if waited:
+                    if standing(self.store, asset.tree)[0]:
+                        return self.store.tree(asset.tree)
+                    self._staging = None  # the other one may have left partials to go on from
+                listing = self.source(asset, listing)
+                self.put_listing(listing)
+                return build(self.store, listing, origin_of(asset), single=bool(asset.file))[0]
         self.put_listing(listing)
         path, _ = build(self.store, listing, origin_of(asset), single=bool(asset.file))
         return path

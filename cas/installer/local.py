@@ -11,16 +11,17 @@ from cas.digest import hash_path
 from cas.errors import CasError, ListingError, UsageError
 from cas.installer.space import check_space
 from cas.listing import Listing, check_path, is_left_out
-from cas.store import Publisher, Staging, add_file
+from cas.store import Publisher, Staging, add_file, read_listing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cas.digest import Sums
+    from cas.lockfile import Asset
     from cas.progress import Progress
     from cas.store import Store
 
-__all__ = ["Imported", "check_source", "files_below", "import_path", "measure_path"]
+__all__ = ["Imported", "check_source", "files_below", "import_path", "measure_path", "take_away"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +184,26 @@ def files_below(
             hint="--follow imports what symlinks point to, --skip-special leaves all of them out",
         )
     return sorted(found)
+
+
+def take_away(store: Store, place: str, asset: Asset) -> None:
+    """Remove the old names of what was moved in, where they are names of the objects."""
+    listing = read_listing(store, asset.tree)
+    if listing is None:
+        return
+    for path, digest in listing:
+        old = place if asset.file else os.path.join(place, path)
+        try:
+            if os.path.samestat(os.lstat(old), os.lstat(store.object(digest))):
+                os.unlink(old)
+        except FileNotFoundError:
+            continue
+    if not asset.file:
+        for directory, _, _ in os.walk(place, topdown=False):
+            try:
+                os.rmdir(directory)
+            except OSError:
+                continue  # something is left in it that was not taken in
 
 
 def _check_name(name: str, place: str) -> None:

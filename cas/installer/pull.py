@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from cas import lockfile
 from cas.digest import hash_bytes
-from cas.errors import AccessDenied, CasError, NotPulled, Offline, OutOfStep, StoreError
+from cas.errors import (
+    AccessDenied,
+    CasError,
+    LockfileError,
+    NotPulled,
+    Offline,
+    OutOfStep,
+    StoreError,
+)
 from cas.files import sweep
 from cas.installer.bring import Bringer
 from cas.installer.link import Linked, check_views, link_views, sweep_project
@@ -28,6 +36,7 @@ from cas.store import (
     Vanished,
     announce,
     end,
+    make_durable,
     note_use,
     read_root,
     settle,
@@ -194,7 +203,7 @@ def pull(
                          hint="cas verify")  # fmt: skip
     result.failed += seen.refused
     result.assets += len(seen.kept_edits)
-    _settle(project, lock, lock_bytes, progress)
+    _settle(project, lock, progress)
     whole = not result.failed and not seen.kept_edits
     if whole and views and _in_step(requests_bytes, lock):
         project.keep_warm(lock_bytes, requests_bytes, lock)
@@ -247,12 +256,14 @@ def _call(
             if path == store.tree(asset.tree):
                 note_use(store, asset.tree, time.time())
         if link:
+            if call:
+                make_durable(store, [asset.tree for asset, _ in stand])
             link_views(project, stand, seen, force=force)
         result.assets = len(stand)
         result.linked = seen.changed
         result.downloaded_files, result.downloaded_bytes = bringer.files, bringer.bytes
         if call:
-            _settle(project, lock, project.lock_bytes(), bringer.progress)
+            _settle(project, lock, bringer.progress)
     finally:
         if call:
             end(call)
@@ -291,12 +302,20 @@ def _needed(lock: Lockfile, wanted: list[Asset]) -> set[Digest]:
 
 def needs_of(project: Project) -> None:
     """Write down what the project's lock, as it is now, needs of the store."""
-    data = project.lock_bytes()
-    _settle(project, lockfile.parse(data), data, QUIET)
+    _settle(project, project.read_lock(), QUIET)
 
 
-def _settle(project: Project, lock: Lockfile, lock_bytes: bytes, progress: Progress) -> None:
-    """Write down what the project needs of the store now."""
+def _settle(project: Project, lock: Lockfile, progress: Progress) -> None:
+    """Write down what the project needs of the store now.
+
+    The lock is read again: it may have moved during a long pull, and what it names now counts.
+    *lock* stands in where it can't be parsed.
+    """
+    lock_bytes = project.lock_bytes()
+    try:
+        lock = lockfile.parse(lock_bytes)
+    except LockfileError:
+        pass
     store = project.store
     if store.readonly:
         if os.path.isdir(store.root):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from pathlib import Path
 
 from cas.digest import Digest
@@ -68,25 +69,43 @@ def _digest(found: bytes) -> Digest:
 
 
 def _locks_of_branches(root: str) -> list[bytes]:
-    """Return every different assets.lock at the tips of git's branches; none without git."""
-    import subprocess
+    """Return every different assets.lock at the tips of git's branches; none without git.
 
-    def git(*words: str, given: bytes = b"") -> bytes:
-        done = subprocess.run(
-            ["git", "-C", root, *words],
-            input=given,
-            capture_output=True,
-            timeout=GIT_SECONDS,
-            check=True,
-        )
-        return done.stdout
-
-    try:
-        inside = git("rev-parse", "--show-prefix").decode().strip()
-        refs = git("for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes").split()
-        wanted = b"".join(ref + b":" + inside.encode() + b"assets.lock\n" for ref in refs)
-        answers = git("cat-file", "--batch-check=%(objectname) %(objecttype)", given=wanted)
-        blobs = {line.split()[0] for line in answers.splitlines() if line.split()[1:2] == [b"blob"]}
-        return [git("cat-file", "blob", blob.decode()) for blob in sorted(blobs)]
-    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+    Raises StoreError where there is a repository and git does not answer.
+    """
+    if not _in_repository(root):
         return []
+    try:
+        inside = _git(root, "rev-parse", "--show-prefix").decode().strip()
+        refs = _git(root, "for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes")
+        wanted = b"".join(ref + b":" + inside.encode() + b"assets.lock\n" for ref in refs.split())
+        answers = _git(root, "cat-file", "--batch-check=%(objectname) %(objecttype)", given=wanted)
+        lines = [line.split() for line in answers.splitlines()]
+        blobs = {line[0] for line in lines if line[1:2] == [b"blob"]}
+        return [_git(root, "cat-file", "blob", blob.decode()) for blob in sorted(blobs)]
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError) as error:
+        raise StoreError(
+            f"git can't be asked which assets.lock the branches of {root} have: {error}",
+            hint=f"git -C {root} for-each-ref tells why",
+        ) from None
+
+
+def _git(root: str, *words: str, given: bytes = b"") -> bytes:
+    # the repository may be another user's: it is only read, by commands that run nothing of it
+    done = subprocess.run(
+        ["git", "-c", "safe.directory=*", "-C", root, *words],
+        input=given,
+        capture_output=True,
+        timeout=GIT_SECONDS,
+        check=True,
+    )
+    return done.stdout
+
+
+def _in_repository(root: str) -> bool:
+    while not os.path.lexists(os.path.join(root, ".git")):
+        parent = os.path.dirname(root)
+        if parent == root:
+            return False
+        root = parent
+    return True

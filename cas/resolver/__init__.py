@@ -7,13 +7,14 @@ pin and bytes · ``remove`` all three · ``adopt`` files that lie under ``assets
 
 from cas.resolver.add import AddOptions, add
 from cas.resolver.adopt import Adopted, adopt
-from cas.resolver.lock import check, lock, merge, outdated
+from cas.resolver.lock import LockOptions, check, lock, merge, outdated
 from cas.resolver.pin import Move
 from cas.resolver.remove import remove
 
 __all__ = [
     "AddOptions",
     "Adopted",
+    "LockOptions",
     "Move",
     "add",
     "adopt",

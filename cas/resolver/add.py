@@ -10,10 +10,11 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cas.errors import CasError, ListingError, RequestError, SourceError, UsageError
+from cas.errors import CasError, ListingError, RequestError, SourceError, StoreError, UsageError
 from cas.files import discard, temporary_name
 from cas.installer import Bringer, link_views
 from cas.installer.link import Linked, check_views
+from cas.installer.local import take_away
 from cas.names import KINDS, check_name, check_names, find, view_of
 from cas.progress import QUIET
 from cas.request import HubRequest, LocalRequest, RecipeRequest, Request, check_repo, parse
@@ -105,17 +106,22 @@ def add(
             )
         if seen.refused:
             raise seen.refused[0][1]
+    if options.dry_run:
+        new = _pin(bringer, name, request, old, place, options)
+        return [move_of(bringer, name, old, new)]
     for _ in range(5):
         try:
-            new = _pin(bringer, name, request, old, place, options)
-            if options.dry_run:
-                return [move_of(bringer, name, old, new)]
-            publish(project, bringer, new, options, own_view=own_view)
+            with announced(project, ()):  # what this call publishes is held from here on
+                new = _pin(bringer, name, request, old, place, options)
+                publish(project, bringer, new, options, own_view=own_view)
             break
         except Vanished:
             continue
+    else:
+        raise StoreError(f"the store {project.store.root} loses what is put into it",
+                         hint="cas verify")  # fmt: skip
     if options.move and place and not own_view:
-        _take_away(place)
+        take_away(project.store, place, new)
     if old == new and requests.get(name) == request:
         return []
     return [move_of(bringer, name, old, new)]
@@ -359,22 +365,6 @@ def _swap(project: Project, asset: Asset, tree: str) -> None:
     discard(aside)
     if asset.name in project.edited():
         project.set_edited(project.edited() - {asset.name})
-
-
-def _take_away(place: str) -> None:
-    """Remove the old names of what was moved in: the bytes have their names in the store."""
-    if os.path.isdir(place) and not os.path.islink(place):
-        for directory, _, files in os.walk(place, topdown=False):
-            for file in files:
-                path = os.path.join(directory, file)
-                if os.stat(path).st_nlink > 1:
-                    os.unlink(path)
-            try:
-                os.rmdir(directory)
-            except OSError:
-                continue
-    elif os.stat(place).st_nlink > 1:
-        os.unlink(place)
 
 
 def _shell(name: str, request: Request) -> Asset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cas import lockfile
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from cas.progress import Progress
     from cas.project import Project
 
-__all__ = ["check", "lock", "merge", "outdated"]
+__all__ = ["LockOptions", "check", "lock", "merge", "outdated"]
 
 
 def check(project: Project) -> None:
@@ -50,45 +51,49 @@ def check(project: Project) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockOptions:
+    """The options of ``cas lock``."""
+
+    update: tuple[str, ...] = ()
+    """Names or Hub ids that are resolved again."""
+    update_all: bool = False
+    build: bool = False
+    """Build again what is made of the updated assets."""
+    rebuild: tuple[str, ...] = ()
+    """Derived assets that are built again and compared with their lock."""
+    side: str | None = None
+    """``ours`` or ``theirs``, for what conflict markers leave undecided."""
+    dry_run: bool = False
+    offline: bool = False
+
+
 def lock(
-    project: Project,
-    *,
-    update: Iterable[str] = (),
-    update_all: bool = False,
-    build: bool = False,
-    dry_run: bool = False,
-    side: str | None = None,
-    rebuild: Iterable[str] = (),
-    offline: bool = False,
-    progress: Progress = QUIET,
+    project: Project, options: LockOptions | None = None, *, progress: Progress = QUIET
 ) -> list[Move]:
     """Pin what is new or changed in the requests, and keep every other pin.
-
-    Args:
-        project: whose lock it is.
-        update: names or Hub ids that are resolved again.
-        update_all: resolve all again.
-        build: build again what is made of the updated assets.
-        dry_run: write nothing.
-        side: ``ours`` or ``theirs``, for what conflict markers leave undecided.
-        rebuild: derived assets that are built again and compared with their lock.
-        offline: take nothing from the network.
-        progress: is told how it goes.
 
     Returns what moved; an error before the end leaves the lock as it was.
 
     Raises:
         UnknownAsset, RequestError, LockfileError, and all that pinning raises.
     """
-    if not dry_run:
-        check_writable(project)
+    options = options or LockOptions()
+    if options.dry_run:
+        return _lock(project, options, progress)
+    check_writable(project)
+    with announced(project, ()):  # what this call publishes is held from here on
+        return _lock(project, options, progress)
+
+
+def _lock(project: Project, options: LockOptions, progress: Progress) -> list[Move]:
     requests = project.read_settings().requests
     text = project.lock_bytes()
     merged = lockfile.has_conflict(text.decode("utf-8", "replace"))
-    before = merge(_utf8(text), side) if merged else lockfile.parse(text)
-    bringer = Bringer(project, before, progress=progress, offline=offline, jobs=8)
-    chosen = _chosen(before, requests, update, update_all=update_all)
-    for name in rebuild:
+    before = merge(_utf8(text), options.side) if merged else lockfile.parse(text)
+    bringer = Bringer(project, before, progress=progress, offline=options.offline, jobs=8)
+    chosen = _chosen(before, requests, options.update, update_all=options.update_all)
+    for name in options.rebuild:
         _rebuild(bringer, before.find(name))
     moves: list[Move] = []
     now = before.with_assets([], without=[n for n in before.assets if n not in requests])
@@ -96,12 +101,15 @@ def lock(
     for name, request in inputs_first(requests):
         old = now.assets.get(name)
         bringer.lock = now
-        new = _pin(bringer, name, request, old, moved=name in chosen, build=build, dry_run=dry_run)
+        new = _pin(
+            bringer, name, request, old, moved=name in chosen, build=options.build,
+            dry_run=options.dry_run,
+        )  # fmt: skip
         if new != old:
             now = now.with_assets([new])
         if old is None or new.tree != old.tree or new.commit != old.commit:
             moves.append(move_of(bringer, name, old, new))
-    if not dry_run:
+    if not options.dry_run:
         _write(project, bringer, before, now, whole=now if merged else None)
         for name, source in stale_inputs(now).items():
             progress.note(f"{name} is stale now: it was made of an earlier {source}; "
