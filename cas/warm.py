@@ -23,7 +23,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Warm", "WarmAsset", "cache_dir", "in_place", "load", "save", "tree_of_link"]
+__all__ = [
+    "Warm",
+    "WarmAsset",
+    "cache_dir",
+    "in_place",
+    "load",
+    "make_cache_dir",
+    "save",
+    "tree_of_link",
+]
 
 MAGIC = b"cas-warm 2 "
 
@@ -74,6 +83,22 @@ def cache_dir() -> str:
     if not base.startswith("/"):
         base = os.path.expanduser("~/.cache")
     return os.path.join(base, "cas")
+
+
+def make_cache_dir(room: str) -> str:
+    """Make a directory in the cache, open to this user only, and return it.
+
+    Whoever could write there could say which bytes an asset is, whatever the umask was.
+    """
+    top = cache_dir()
+    for path in (top, os.path.join(top, room)):
+        if not os.path.isdir(path):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            try:
+                os.mkdir(path, 0o700)
+            except FileExistsError:
+                pass
+    return os.path.join(top, room)
 
 
 def load(root: str) -> Warm | None:
@@ -132,7 +157,7 @@ def save(root: str, lock: bytes, requests: bytes | None, assets: Iterable[WarmAs
     place = _place(root)
     temporary = f"{place}.{os.getpid()}"
     try:
-        os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
+        make_cache_dir("locks")
         with open(temporary, "wb") as file:
             file.write(b"%s%08x\n%s" % (MAGIC, zlib.crc32(body), body))
         os.replace(temporary, place)

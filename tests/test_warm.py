@@ -165,3 +165,14 @@ def test_any_text_is_a_link_of_ours_or_not(target: str) -> None:
     for text in (target, f"/s/trees/{target}", f"/s/trees/ab/{'0' * 62}{target}"):
         found = warm.tree_of_link(text)
         assert found is None or len(found[1]) == 64
+
+
+def test_the_cache_is_open_to_its_user_only_whatever_the_umask(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    before = os.umask(0)
+    try:
+        made = warm.make_cache_dir("locks")
+    finally:
+        os.umask(before)
+    assert os.stat(made).st_mode & 0o777 == 0o700
+    assert os.stat(os.path.dirname(made)).st_mode & 0o777 == 0o700

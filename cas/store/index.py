@@ -13,7 +13,7 @@ import zlib
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from cas.files import discard
-from cas.warm import cache_dir
+from cas.warm import cache_dir, make_cache_dir
 
 if TYPE_CHECKING:
     import sqlite3
@@ -134,7 +134,7 @@ def _connect(store: Store) -> sqlite3.Connection | None:
     path = _place(store)
     for attempt in (1, 2):
         try:
-            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            make_cache_dir("index")
             connection = sqlite3.connect(path, timeout=10)
         except (OSError, sqlite3.Error):
             return None
