@@ -7,6 +7,7 @@ it needs when it is called. Every error derives from ``cas.CasError``.
 
 from __future__ import annotations
 
+from cas import handy
 from cas.errors import CasError
 
 TYPE_CHECKING = False
@@ -96,9 +97,9 @@ def add(
     from cas.project import current
 
     settled = resolver.AddOptions(
-        kind=kind, name=name, revision=revision, include=_texts(include),
-        exclude=_texts(exclude), groups=_texts(group), recipe=recipe, input=input,
-        options=tuple(sorted((k, _plain(v)) for k, v in options.items())), follow=follow,
+        kind=kind, name=name, revision=revision, include=handy.texts(include),
+        exclude=handy.texts(exclude), groups=handy.texts(group), recipe=recipe, input=input,
+        options=tuple(sorted((k, handy.plain(v)) for k, v in options.items())), follow=follow,
         skip_special=skip_special, move=move, pull=not no_pull, dry_run=dry_run,
         offline=offline, jobs=jobs,
     )  # fmt: skip
@@ -129,10 +130,10 @@ def lock(
         resolver.check(current())
         return []
     options = resolver.LockOptions(
-        update=_texts(update),
+        update=handy.texts(update),
         update_all=update_all,
         build=build,
-        rebuild=_texts(rebuild),
+        rebuild=handy.texts(rebuild),
         dry_run=dry_run,
         offline=offline,
     )
@@ -161,7 +162,7 @@ def pull(
     from cas.project import current
 
     pulled = installer.pull(
-        current(), names, groups=_texts(group), frozen=frozen, offline=offline, force=force,
+        current(), names, groups=handy.texts(group), frozen=frozen, offline=offline, force=force,
         views=not no_views, relink=relink, jobs=jobs,
     )  # fmt: skip
     pulled.raise_if_incomplete()
@@ -268,12 +269,12 @@ def download_dataset(repo_id: str, /, **options: Any) -> Path:
 
     What is locked and present makes no request. *options* are those of ``add``.
     """
-    return _download("dataset", repo_id, options)
+    return handy.download("dataset", repo_id, options)
 
 
 def download_model(repo_id: str, /, **options: Any) -> Path:
     """Add and pull a model of the Hub, and return its tree, as ``download_dataset`` does."""
-    return _download("model", repo_id, options)
+    return handy.download("model", repo_id, options)
 
 
 def load_dataset(name: str, *args: Any, **options: Any) -> Any:
@@ -284,9 +285,9 @@ def load_dataset(name: str, *args: Any, **options: Any) -> Any:
     """
     import os
 
-    import datasets
-
     from cas import warm
+
+    datasets = handy.optional("datasets")
 
     tree = path(name)
     split = warm.tree_of_link(str(tree))
@@ -297,11 +298,8 @@ def load_dataset(name: str, *args: Any, **options: Any) -> Any:
 
 def load_tokenizer(name: str, **options: Any) -> PreTrainedTokenizerFast:
     """Return a locked tokenizer as transformers' fast one; *options* are its own."""
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(
-        str(path(name)), **options
-    )
+    fast = handy.optional("transformers").PreTrainedTokenizerFast
+    tokenizer: PreTrainedTokenizerFast = fast.from_pretrained(str(path(name)), **options)
     return tokenizer
 
 
@@ -333,7 +331,7 @@ def save_experiment(
         assets=assets,
         tags=tags,
         if_exists=if_exists,
-        tell=_say,
+        tell=handy.say,
     )
 
 
@@ -344,6 +342,7 @@ def query_experiments(
 
     Raises UsageError for anything but one SELECT, ExperimentError where it fails.
     """
+    handy.optional("pandas")
     frame: pd.DataFrame = query_experiments_arrow(sql, frames=frames, params=params).to_pandas()
     return frame
 
@@ -355,47 +354,13 @@ def query_experiments_arrow(
     from cas import lineage
     from cas.project import current
 
-    return lineage.query(current(), sql, frames=frames, params=params, warn=_say)
+    return lineage.query(current(), sql, frames=frames, params=params, warn=handy.say)
 
 
 def query_experiments_polars(
     sql: str, *, frames: Mapping[str, Any] | None = None, params: Any = None
 ) -> Any:
     """Run one SELECT as ``query_experiments`` does, and return a polars frame."""
-    import polars
-
-    return polars.from_arrow(query_experiments_arrow(sql, frames=frames, params=params))
-
-
-def _download(kind: str, repo: str, options: dict[str, Any]) -> Path:
-    from cas import names
-    from cas.errors import UnknownAsset
-    from cas.project import current
-
-    kinds = {"dataset": ("datasets", "tokens"), "model": ("models", "tokenizers")}[kind]
-    plain = repo.removeprefix(f"{kind}:")
-    if not options:
-        known = {a.name: a.repo for a in current().read_lock() if names.kind_of(a.name) in kinds}
-        try:
-            return path(names.find(plain, known), pull=True)
-        except UnknownAsset as error:
-            if "fits" in str(error):
-                raise
-    moves = add(f"{kind}:{plain}", **options)
-    name = moves[0]["name"] if moves else options.get("name") or f"{kind}s/{plain}"
-    return path(name, pull=True)
-
-
-def _texts(words: Iterable[str]) -> tuple[str, ...]:
-    """Return a list of texts; one text alone would be read letter by letter."""
-    return (words,) if isinstance(words, str) else tuple(words)
-
-
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _say(message: str) -> None:
-    import sys
-
-    print(f"cas: {message}", file=sys.stderr)  # noqa: T201 - it is said on stderr by contract
+    return handy.optional("polars").from_arrow(
+        query_experiments_arrow(sql, frames=frames, params=params)
+    )

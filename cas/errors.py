@@ -28,7 +28,7 @@ class CasError(Exception):
     """Base of every error that cas raises on purpose.
 
     ``hint`` is the next command or setting to try; the command line prints it on a line of
-    its own. ``exit_code`` is what the command line ends with.
+    its own, and a traceback as a note. ``exit_code`` is what the command line ends with.
     """
 
     exit_code = 1
@@ -36,6 +36,8 @@ class CasError(Exception):
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+        if hint:
+            self.add_note(f"hint: {hint}")
 
 
 class UsageError(CasError):
@@ -119,3 +121,12 @@ class Offline(SourceError):
     """No connection could be made to any source, and something is missing."""
 
     exit_code = 3
+
+
+def typed(word: str) -> str:
+    """Return *word* as it is typed into a shell, for a hint."""
+    if word.isascii() and word.replace("/", "").replace("_", "").replace(".", "").isalnum():
+        return word
+    from shlex import quote
+
+    return quote(word)

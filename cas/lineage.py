@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cas.digest import Digest, hash_bytes
-from cas.errors import CasError, ExperimentError, NoProject, StoreError
+from cas.errors import CasError, ExperimentError, NoProject, StoreError, typed
 from cas.listing import parse_tree_id, tree_id
 from cas.names import kind_of
 from cas.project import git_at_first_use
@@ -174,7 +174,7 @@ def _given(project: Project, assets: Iterable[str]) -> list[Use]:
         if standing(project.store, digest)[0] is None:
             raise ExperimentError(
                 f"assets: {word!r}: its tree {tree_id(digest)[:15]}… is not in the store",
-                hint=f"cas pull {name}",
+                hint=f"cas pull {typed(name)}",
             )
         kind = kind_of(name) if "/" in name else "trees"
         found.append(Use(name=name, kind=kind, role="input", tree=tree_id(digest), commit=commit))

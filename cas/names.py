@@ -83,19 +83,19 @@ def view_of(name: str) -> str:
 def find(word: str, assets: Mapping[str, str | None]) -> str:
     """Return the one name that *word* means; *assets* is name → Hub ids, by spaces, or None.
 
-    A name, a view's path, a Hub id (the Hub's own or the requested one), a last part; where
-    none of them fits, each in lower case. Raises UnknownAsset where none fits, or more than
-    one.
+    A name, a view's path; then what follows the kind; then a Hub id (the Hub's own or the
+    requested one) or a last part; where none of them fits, each in lower case. Raises
+    UnknownAsset where none fits, or more than one.
     """
     if word in assets:
         return word
     plain = word.removeprefix("./").strip("/")
-    for fold in (str, str.lower):
+    for fold, forms in ((str, _exact), (str, _forms), (str.lower, _exact), (str.lower, _forms)):
         meant = fold(plain)
         fits = [
             name
             for name, ids in assets.items()
-            if any(fold(form) == meant for form in _forms(name, ids))
+            if any(fold(form) == meant for form in forms(name, ids))
         ]
         if len(fits) == 1:
             return fits[0]
@@ -128,6 +128,11 @@ def near(word: str, words: Iterable[str], *, most: int = 3) -> list[str]:
             by_lower.setdefault(candidate.lower(), []).append(candidate)
     close = difflib.get_close_matches(word.lower(), by_lower, n=most, cutoff=0.6)
     return [candidate for key in close for candidate in dict.fromkeys(by_lower[key])][:most]
+
+
+def _exact(name: str, ids: str | None) -> list[str]:
+    del ids
+    return [name, name.partition("/")[2], view_of(name)]
 
 
 def _forms(name: str, ids: str | None) -> list[str]:

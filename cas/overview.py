@@ -7,7 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from cas import lockfile
-from cas.errors import CasError, UsageError
+from cas.errors import CasError, UsageError, typed
 from cas.installer.care import registered
 from cas.installer.pull import out_of_step, stale_inputs
 from cas.names import kind_of, view_of
@@ -77,7 +77,8 @@ def files(project: Project, word: str) -> list[dict[str, Any]]:
     listing = read_listing(project.store, asset.tree)
     if listing is None:
         raise CasError(
-            f"the listing of {asset.name!r} is not in the store", hint=f"cas pull {asset.name}"
+            f"the listing of {asset.name!r} is not in the store",
+            hint=f"cas pull {typed(asset.name)}",
         )
     sidecar = read_sidecar(project.store, asset.tree)
     rows = []

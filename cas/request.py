@@ -37,7 +37,7 @@ HUB_KINDS = ("dataset", "model", "space")
 
 _KEYS = {
     "hub": ("hub", "revision", "include", "exclude", "groups"),
-    "local": ("local", "groups"),
+    "local": ("local", "follow", "skip_special", "groups"),
     "recipe": ("recipe", "input", "vocab_size", "min_frequency", "special", "split", "files",
                "column", "keep", "groups"),
 }  # fmt: skip
@@ -81,13 +81,19 @@ class LocalRequest:
 
     local: str
     """Where it was, relative to the project; its last part only, if that is outside."""
+    follow: bool = False
+    """What symlinks point to was imported."""
+    skip_special: bool = False
+    """Symlinks, FIFOs, sockets and devices were left out."""
     groups: tuple[str, ...] = ()
     extra: tuple[tuple[str, Any], ...] = ()
     """In assets.lock: keys that a newer cas wrote, kept as they are."""
 
     def table(self) -> dict[str, Any]:
         """Return the request as it is written."""
-        return {"local": self.local} | _lists(groups=self.groups) | dict(self.extra)
+        out: dict[str, Any] = {"local": self.local}
+        out |= {key: True for key in ("follow", "skip_special") if getattr(self, key)}
+        return out | _lists(groups=self.groups) | dict(self.extra)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +153,13 @@ def parse(table: object, *, place: str, keep_unknown: bool = False) -> Request:
     if source == "hub":
         return HubRequest(**read.hub(), groups=groups, extra=extra)
     if source == "local":
-        return LocalRequest(local=read.local(), groups=groups, extra=extra)
+        return LocalRequest(
+            local=read.local(),
+            follow=read.flag("follow"),
+            skip_special=read.flag("skip_special"),
+            groups=groups,
+            extra=extra,
+        )
     fixed = ("recipe", "input", "keep", "groups")
     return RecipeRequest(
         recipe=read.text("recipe"),

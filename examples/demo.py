@@ -28,7 +28,7 @@ text = cas.path("{dataset}")                       # the locked tree, and the us
 tokenizer = cas.path("{tokenizer}")
 model = cas.path("{model}")
 
-rng = random.Random(7)                             # stands for a training run
+rng = random.Random(text.name)                     # stands for a training run on the text
 rows = []
 for step in range(0, 1000, 100):
     loss = 3.2 * math.exp(-step / 400) + 1.9 + rng.random() / 20
@@ -130,7 +130,8 @@ def scratch(dataset: str, options: list[str], model: str, hub: LocalHub | None) 
     say("Which experiments used which revision of a dataset? One query, joined on the hash.")
     run("cas experiments --best perplexity --top 5", cwd=project)
     run(
-        'cas query "SELECT a.name, a.tree[:15] AS tree, e.experiment_name, MIN(e.perplexity)'
+        'cas query "SELECT u.name, a.tree[:15] AS tree, e.experiment_name,'
+        " MIN(e.perplexity) AS best"
         " FROM experiments e JOIN experiment_assets u USING (experiment_id)"
         ' JOIN assets a ON a.tree = u.tree GROUP BY ALL ORDER BY 1, 3"',
         cwd=project,

@@ -161,7 +161,7 @@ def test_progress_and_colours_are_for_terminals(project, hub):
     stdout, _ = done.communicate()
     os.close(leader)
     assert done.returncode == 0
-    assert re.search(rb"\r\x1b\[Kimport big\.bin  .*67\.1 MB  .*B/s", seen)
+    assert re.search(rb"\r\x1b\[K *[0-9]+ %  .*67\.1 MB  .*B/s  import big\.bin", seen)
     assert seen.endswith(b"\r\x1b[K"), "the line goes when the work ends"
     assert b"\x1b" not in stdout, "stdout is no terminal"
 

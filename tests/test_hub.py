@@ -529,6 +529,15 @@ FAULTS = [
 ]
 
 
+@pytest.fixture(params=["lean", "session"])
+def reader(request, monkeypatch):
+    """Files by our own reader, and by the client's session: a proxy for others decides."""
+    if request.param == "session":
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.mark.usefixtures("reader")
 @pytest.mark.parametrize("held", [0, 10_000], ids=["cold", "resumed"])
 @pytest.mark.parametrize("path", BOTH)
 @pytest.mark.parametrize(("kind", "how"), FAULTS, ids=lambda value: str(value))

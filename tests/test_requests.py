@@ -102,7 +102,7 @@ def test_a_request_has_one_text(request_: Request, text: str) -> None:
         ({"local": "../x"}, "x.local: expected a path inside the project"),
         ({"local": "a/../../x"}, "x.local: expected a path inside the project"),
         ({"local": "a\0b"}, "x.local: expected a text"),
-        ({"local": "x", "revision": "main"}, "unknown key 'revision', expected local, groups"),
+        ({"local": "x", "revision": "main"}, "unknown key 'revision', expected local, follow, skip_special, groups"),
         ({"recipe": "bpe"}, "x.input: expected a text, found none"),
         ({"recipe": "bpe", "input": "../x"}, "x.input: asset name '../x'"),
         ({"recipe": "bpe", "input": "gpt2"}, "x.input: asset name 'gpt2'"),

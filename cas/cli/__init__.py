@@ -39,7 +39,7 @@ def run(argv: list[str]) -> int:
         silence(sys.stdout)
         return 141
     except KeyboardInterrupt:
-        terminal.error("interrupted")
+        terminal.error("interrupted", "the same command goes on from what came")
         return 130
     except _Terminated:
         terminal.error("terminated")
@@ -92,9 +92,10 @@ def _flush() -> bool:
 def _remedy(error: OSError) -> str | None:
     import errno
 
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    in_store = any(f"/{room}/" in str(error.filename) for room in ("objects", "trees", "staging"))
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename:
         return "cas gc frees what nothing refers to; CAS_STORE=DIR names a store on another disk"
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and in_store:
         return "CAS_STORE=DIR names a store that you may write"
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return "ulimit -n 4096"

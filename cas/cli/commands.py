@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cas.cli import results, upkeep
-from cas.cli.terminal import human, join
+from cas.cli.terminal import count, human, join
+from cas.errors import typed
 
 if TYPE_CHECKING:
     import argparse
@@ -63,7 +64,9 @@ def _add(args: argparse.Namespace, out: Terminal) -> int:
         ),
         progress=out,
     )  # fmt: skip
-    _print_moves(moves, out, nothing="it is there already", dry_run=args.dry_run)
+    _print_moves(
+        moves, out, nothing="" if args.dry_run else "it is there already", dry_run=args.dry_run
+    )
     return 0
 
 
@@ -86,6 +89,8 @@ def _lock(args: argparse.Namespace, out: Terminal) -> int:
     )
     moves = resolver.lock(project, options, progress=out)
     _print_moves(moves, out, nothing="nothing moved", dry_run=args.dry_run)
+    if any(move.new for move in moves) and not args.dry_run:
+        out.say("cas pull brings it here")
     return 0
 
 
@@ -93,14 +98,16 @@ def _print_moves(moves: list[Move], out: Terminal, *, nothing: str, dry_run: boo
     if out.json:
         out.document([move.json() for move in moves])
         return
-    if not moves:
+    if not moves and nothing:
         out.say(nothing)
     for move in moves:
         old, new = move.old, move.new
         if new is None:
             out.data(f"{out.paint('-', 'red')} {move.name}")
             continue
-        pins = " → ".join(_pin(asset) for asset in (old, new) if asset)
+        pins = " → ".join(dict.fromkeys(_pin(asset) for asset in (old, new) if asset))
+        if old is not None and old.tree == new.tree:
+            pins += "  the same bytes, another request"
         mark = "+" if old is None else "~"
         out.data(f"{out.paint(mark, 'green')} {move.name}  {pins}")
         sizes = _sizes(new)
@@ -118,11 +125,7 @@ def _print_moves(moves: list[Move], out: Terminal, *, nothing: str, dry_run: boo
 
 
 def _sizes(asset: Asset) -> str:
-    return f"{_count(asset.files)}, {human(asset.size)}"
-
-
-def _count(number: int, what: str = "file") -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
+    return f"{count(asset.files)}, {human(asset.size)}"
 
 
 def _pin(asset: Asset) -> str:
@@ -146,11 +149,11 @@ def _pull(args: argparse.Namespace, out: Terminal) -> int:
     )
     if out.json:
         out.document(pulled.json())
-    what = f"{_count(pulled.assets, 'asset')} in place"
+    what = f"{count(pulled.assets, 'asset')} in place"
     if pulled.linked:
         what += f", {pulled.linked} linked"
     if pulled.downloaded_files:
-        what += f"; {_count(pulled.downloaded_files)}, {human(pulled.downloaded_bytes)} downloaded"
+        what += f"; {count(pulled.downloaded_files)}, {human(pulled.downloaded_bytes)} downloaded"
     out.say(what)
     pulled.raise_if_incomplete()
     return 0
@@ -169,8 +172,10 @@ def _status(args: argparse.Namespace, out: Terminal) -> int:
         alone = [row["name"] for row in report["assets"] if row["second_copy"] is False]
         if not wrong:
             are = "is as it is" if len(report["assets"]) == 1 else "are as they are"
-            out.say(f"{_count(len(report['assets']), 'asset')} {are} locked")
-        if alone:
+            out.say(f"{count(len(report['assets']), 'asset')} {are} locked")
+        if {"not pulled", "view missing", "view differs"} & {row["state"] for row in wrong}:
+            out.say("cas pull brings what is missing")
+        if alone and args.verbose:
             out.note(f"no second copy is known of {join(alone)}")
     return 1 if wrong else 0
 
@@ -279,8 +284,8 @@ def _edit(args: argparse.Namespace, out: Terminal) -> int:
     else:
         out.data(path)
     name = project.read_lock().find(args.name).name
-    out.say(f"it is a writable copy; cas add {path} --name {name} takes it in, "
-            f"cas pull --force {name} goes back")  # fmt: skip
+    takes, back = f"cas add {typed(path)} --name {typed(name)}", f"cas pull --force {typed(name)}"
+    out.say(f"it is a writable copy; {takes} takes it in, {back} goes back")
     return 0
 
 
@@ -345,7 +350,7 @@ def _adopt(args: argparse.Namespace, out: Terminal) -> int:
             out.error(str(row.error), row.error.hint)
         elif not out.json:
             pin = f"  {_pin(row.move.new)}" if row.move and row.move.new else ""
-            out.data(f"{row.path} → {row.name}  {_count(row.files)}, {human(row.size)}{pin}")
+            out.data(f"{row.path} → {row.name}  {count(row.files)}, {human(row.size)}{pin}")
     if args.dry_run and rows:
         out.say("nothing was done: cas adopt does it")
     return 1 if any(row.error for row in rows) else 0

@@ -17,7 +17,7 @@ from cas.progress import Progress
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Terminal", "human", "join", "silence"]
+__all__ = ["Terminal", "count", "human", "join", "silence"]
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "cyan": "36", "bold": "1", "dim": "2"}
 REDRAW = 0.1  # seconds
@@ -52,18 +52,22 @@ class Terminal(Progress):
         """Print one JSON document."""
         import json
 
-        print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+        print(json.dumps(_finite(value), indent=2, ensure_ascii=False, default=_plain))
 
     def table(self, rows: Sequence[Sequence[Any]], head: Sequence[str], right: str = "") -> None:
         """Print rows under a head, columns aligned; *right* holds an ``r`` for numbers."""
         cells = [[_cell(value) for value in row] for row in rows]
         widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
+        # a terminal shows a table by rows; what goes into a file or a pipe is whole
+        width = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else 0
         for number, row in enumerate([list(head), *cells]):
             parts = [
                 text.rjust(width) if right[n : n + 1] == "r" else text.ljust(width)
                 for n, (text, width) in enumerate(zip(row, widths, strict=True))
             ]
             line = "  ".join(parts).rstrip()
+            if width and len(line) > width:
+                line = line[: width - 1] + "…"
             print(self.paint(line, "bold") if number == 0 else line)
 
     def paint(self, text: str, colour: str, stream: TextIO | None = None) -> str:
@@ -130,7 +134,10 @@ class Terminal(Progress):
         rate = self._done / max(now - self._began, 0.001)
         size = f" of {human(self._size)}" if self._size else ""
         files = f"{self._done_files}/{self._files} files  " if self._files > 1 else ""
-        line = f"{self._what}  {files}{human(max(self._done, 0))}{size}  {human(int(rate))}/s"
+        share = f"{100 * self._done // self._size:3d} %  " if self._size else ""
+        line = (
+            f"{share}{human(max(self._done, 0))}{size}  {human(int(rate))}/s  {files}{self._what}"
+        )
         width = os.get_terminal_size(sys.stderr.fileno()).columns or 80  # 0: it does not say
         self._tell("\r\x1b[K" + line[: max(width - 1, 1)], end="")
 
@@ -150,12 +157,33 @@ def silence(stream: TextIO) -> None:
     os.close(null)
 
 
+def _plain(value: Any) -> Any:
+    """Return what JSON has no type for: times in ISO 8601, a decimal as a number, else text."""
+    if hasattr(value, "isoformat"):
+        return value.isoformat().replace("+00:00", "Z")
+    return float(value) if type(value).__name__ == "Decimal" else str(value)
+
+
+def _finite(value: Any) -> Any:
+    """Return *value* with null for what is no number, which JSON does not have."""
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list) else value
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
         return f"{value:.6g}"
     return str(value).replace("\n", "\\n").replace("\x1b", "\\x1b")
+
+
+def count(number: int, what: str = "file") -> str:
+    """Return ``1 file``, ``2 files``."""
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def join(words: Iterable[str], most: int = 5) -> str:

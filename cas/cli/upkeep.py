@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from cas.cli.terminal import human, join
+from cas.cli.terminal import count, human, join
 from cas.project import Project
 
 if TYPE_CHECKING:
     import argparse
 
     from cas.cli.terminal import Terminal
+    from cas.store import Level
 
 __all__ = ["completion", "gc", "store", "verify", "why"]
 
@@ -41,10 +42,11 @@ def verify(args: argparse.Namespace, out: Terminal) -> int:
     """Read back what is stored; exit 1 for damage."""
     from cas import installer
 
+    level: Level = args.level or "stat"
     result, names = installer.verify_assets(
         Project.find(args.project),
         args.names,
-        level=args.level or "stat",
+        level=level,
         repair=args.repair,
         cold=args.cold,
         progress=out,
@@ -56,7 +58,11 @@ def verify(args: argparse.Namespace, out: Terminal) -> int:
         for bad in report["bad"]:
             of = f" ({join(bad['assets'])})" if bad["assets"] else ""
             out.data(f"{bad['hash']}  {out.paint('bad', 'red')}  {bad['reason']}{of}")
-    out.say(f"{report['objects']} objects, {human(report['bytes'])}: {len(report['bad'])} bad")
+    how = {"stat": "by size, time and mode; --full reads every byte", "fast": "by XXH3"}
+    told = f" ({how[level]})" if level in how else ""
+    out.say(
+        f"{report['objects']} objects, {human(report['bytes'])}: {len(report['bad'])} bad{told}"
+    )
     if report["bad"] and not args.repair:
         out.say("cas verify --repair fetches them again")
     return 1 if report["bad"] else 0
@@ -77,11 +83,12 @@ def gc(args: argparse.Namespace, out: Terminal) -> int:
     if out.json:
         out.document(collected.json())
     what = "would go" if args.dry_run else "went"
-    out.say(f"{collected.trees} trees and {collected.objects} objects {what}, "
+    out.say(f"{count(collected.trees, 'tree')} and {count(collected.objects, 'object')} {what}, "
             f"{human(collected.bytes)}")  # fmt: skip
     if collected.only_copies:
-        out.note(f"{len(collected.only_copies)} trees were kept, because no other source is known "
-                 "to have them: cas gc --local-too")  # fmt: skip
+        kept = join((f"t1:{digest[:12]}" for digest in collected.only_copies), 3)
+        out.note(f"{count(len(collected.only_copies), 'tree')} kept, because no other source is "
+                 f"known to have it ({kept}): cas gc --local-too")  # fmt: skip
     return 0
 
 
@@ -113,7 +120,8 @@ def store(args: argparse.Namespace, out: Terminal) -> int:
 
 def _print_store(report: dict[str, Any], out: Terminal) -> None:
     out.data(report["path"])
-    out.data(f"{report['objects']} objects, {human(report['bytes'])}, in {report['trees']} trees")
+    out.data(f"{count(report['objects'], 'object')}, {human(report['bytes'])}, "
+             f"in {count(report['trees'], 'tree')}")  # fmt: skip
     if report["projects"]:
         out.table(
             [

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from httpx2 import Response
 
+    from .lean import Answer
+
 __all__ = [
     "Asked",
     "ConnectionLost",
@@ -111,7 +113,7 @@ class Asked:
         return f"{_plain(self.endpoint)}/{web_path(self.kind, self.repo)}"
 
 
-def fault_of_answer(asked: Asked, response: Response, *, home: bool) -> CasError | Fault:
+def fault_of_answer(asked: Asked, response: Response | Answer, *, home: bool) -> CasError | Fault:
     """Return the error for an answer that is none of the good ones.
 
     ``home`` says that the Hub itself answered. Elsewhere a refusal is no word about access:

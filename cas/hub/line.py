@@ -13,7 +13,7 @@ import threading
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urljoin, urlsplit
 
 from cas.errors import AccessDenied, SourceError
@@ -28,6 +28,7 @@ from .faults import (
     no_client,
     no_connection,
 )
+from .lean import Answer, Lean, Unusable, shut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
@@ -74,6 +75,8 @@ LIMITS = Limits()
 class Line:
     """What the requests of one call share; safe to use from several threads.
 
+    Leave it, as a context manager, and the connections that it kept are closed.
+
     Raises Offline if huggingface_hub or the limits say so, before anything is sent.
     """
 
@@ -106,6 +109,7 @@ class Line:
         self._timeout = httpx2.Timeout(limits.silence, connect=limits.connect, pool=limits.connect)
         self._home = _origin(self.endpoint)
         self._notice = notice
+        self._lean = Lean(limits)
         self._lock = threading.Condition()
         self._live: dict[object, Callable[[], None]] = {}
         self._held_until = 0.0
@@ -117,7 +121,7 @@ class Line:
         *,
         headers: Mapping[str, str] | None = None,
         good: Container[int] = (200,),
-    ) -> Response:
+    ) -> Response | Answer:
         """Send one GET and follow its redirects; return the answer, its body unread.
 
         Give the answer back by `close`. Raises Fault, or the error that ends the matter.
@@ -142,7 +146,7 @@ class Line:
             raise fault_of_answer(asked, response, home=home)
         raise SourceError(f"{asked}: more than {self.limits.redirects} redirects")
 
-    def close(self, response: Response) -> None:
+    def close(self, response: Response | Answer) -> None:
         """Take an answer back; what was not read of its body is thrown away."""
         response.close()
         self.delist(response)
@@ -162,6 +166,12 @@ class Line:
     def fault(self, asked: Asked, error: Exception) -> Exception:
         """Return the error for an exception that came while a body was read."""
         return fault_of_exception(asked, error, silence=self.limits.silence)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lean.close()
 
     def check(self) -> None:
         """Raise Stopped if the caller asked for a stop."""
@@ -204,25 +214,21 @@ class Line:
             for wake in self._live.values():
                 wake()
             self._lock.wait_for(lambda: not self._live)
+        self._lean.close()
 
     def _send(
         self, url: str, asked: Asked, headers: Mapping[str, str] | None, *, home: bool
-    ) -> Response:
+    ) -> Response | Answer:
         import httpx2
-        from huggingface_hub import get_session
         from huggingface_hub.errors import OfflineModeIsEnabled
 
         self.check()
-        try:
-            session = get_session()  # each time: huggingface_hub may have closed the last one
-        except Exception as error:  # noqa: BLE001 - a proxy or certificates that it can't use
-            raise no_client(self.endpoint, error) from None
         every = {**self.headers, **(headers or {})}
         if home and self._authorization:
             every["authorization"] = self._authorization
         try:
-            request = session.build_request("GET", url, headers=every, timeout=self._timeout)
-            response = session.send(request, stream=True, follow_redirects=False)
+            lean = self._lean.serves(url)
+            response = self._leanly(url, every) if lean else self._by_session(url, every)
         except OfflineModeIsEnabled:
             raise no_connection(self.endpoint, "offline mode is on") from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
@@ -230,7 +236,27 @@ class Line:
         self.answered = True
         return response
 
-    def _drain(self, response: Response, asked: Asked) -> None:
+    def _by_session(self, url: str, headers: Mapping[str, str]) -> Response:
+        from huggingface_hub import get_session
+
+        try:
+            session = get_session()  # each time: huggingface_hub may have closed the last one
+        except Exception as error:  # noqa: BLE001 - a proxy or certificates that it can't use
+            raise no_client(self.endpoint, error) from None
+        request = session.build_request("GET", url, headers=headers, timeout=self._timeout)
+        return session.send(request, stream=True, follow_redirects=False)
+
+    def _leanly(self, url: str, headers: Mapping[str, str]) -> Answer:
+        from huggingface_hub import constants
+
+        if constants.is_offline_mode():
+            raise no_connection(self.endpoint, "offline mode is on")
+        try:
+            return self._lean.get(url, headers)
+        except Unusable as error:
+            raise no_client(self.endpoint, error) from None
+
+    def _drain(self, response: Response | Answer, asked: Asked) -> None:
         import httpx2
 
         length = response.headers.get("content-length", "")
@@ -304,15 +330,14 @@ class Pace:
         self._since, self._bytes = self._since + span, 0
 
 
-def _shut(response: Response) -> None:
+def _shut(response: Response | Answer) -> None:
+    if isinstance(response, Answer):
+        response.shut()
+        return
     stream = response.extensions.get("network_stream")
     sock = stream.get_extra_info("socket") if stream is not None else None
     if isinstance(sock, socket.socket):
-        try:
-            # not SSLSocket's: that one takes the TLS state from under the reader
-            socket.socket.shutdown(sock, socket.SHUT_RDWR)
-        except OSError:
-            pass  # the other side was faster
+        shut(sock)
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from httpx2 import Response
 
+    from .lean import Answer
+
 __all__ = ["Sink", "fetch", "fetch_many"]
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
@@ -70,8 +72,8 @@ def fetch(
     Raises IntegrityError when more bytes or another size come than the listing said,
     NotOnHub, AccessDenied, Offline, Stopped, SourceError.
     """
-    line = Line(limits, notice=notice, stop=stop)
-    _fetch(line, Xet(line) if xet else None, snapshot, file, sink, progress or _ignore)
+    with Line(limits, notice=notice, stop=stop) as line:
+        _fetch(line, Xet(line) if xet else None, snapshot, file, sink, progress or _ignore)
 
 
 def fetch_many(
@@ -285,7 +287,7 @@ def _take(
 
 
 def _begin(
-    response: Response,
+    response: Response | Answer,
     asked: Asked,
     file: HubFile,
     sink: Sink,

@@ -29,6 +29,7 @@ __all__ = ["kinds_of", "resolve"]
 
 _REPO = re.compile(r"(?:\w[\w.-]{0,95}/)?\w[\w.-]{0,95}", re.ASCII)
 _SHA1 = re.compile(r"[0-9a-f]{40}")
+_NEXT = re.compile(r"<([^<>]*)>[^<]*;\s*rel=\"?next\b")
 _PAGES = 20_000
 _NAMES = 5_000  # names kept for "did you mean"
 
@@ -53,15 +54,17 @@ def resolve(
     that fits nothing, and for a listing that no asset can be made of.
     """
     _check_repo(repo)
-    line = Line(limits, notice=notice)
-    info = _info(line, kind, repo, revision)
-    asked = Asked(kind, _name(info, kind, repo), line.endpoint, _commit(info, kind, repo, revision))
-    chosen = _Patterns(include, exclude)
-    files = [
-        _file(entry, asked)
-        for entry in _entries(line, asked)
-        if not is_left_out(entry["path"]) and chosen.take(entry["path"])
-    ]
+    with Line(limits, notice=notice) as line:
+        info = _info(line, kind, repo, revision)
+        asked = Asked(
+            kind, _name(info, kind, repo), line.endpoint, _commit(info, kind, repo, revision)
+        )
+        chosen = _Patterns(include, exclude)
+        files = [
+            _file(entry, asked)
+            for entry in _entries(line, asked)
+            if not is_left_out(entry["path"]) and chosen.take(entry["path"])
+        ]
     chosen.check(asked)
     files.sort(key=lambda file: file.path)
     _check_tree(files, asked)
@@ -88,18 +91,18 @@ def kinds_of(
     Raises AccessDenied, Offline, SourceError; an empty list is no error.
     """
     _check_repo(repo)
-    line = Line(limits, notice=notice)
     found: list[Kind] = []
-    for kind in KINDS:
-        if kind == "space" and found:
-            break
-        try:
-            _info(line, kind, repo, None)
-        except NotOnHub:
-            continue
-        except Gated:
-            pass
-        found.append(kind)
+    with Line(limits, notice=notice) as line:
+        for kind in KINDS:
+            if kind == "space" and found:
+                break
+            try:
+                _info(line, kind, repo, None)
+            except NotOnHub:
+                continue
+            except Gated:
+                pass
+            found.append(kind)
     return found
 
 
@@ -295,7 +298,8 @@ def _read(line: Line, url: str, asked: Asked) -> tuple[bytearray, str | None]:
                 most = line.limits.answer
                 raise SourceError(f"{asked}: the Hub's answer has more than {most:,} bytes")
             pace.took(len(data))
-        return body, response.links.get("next", {}).get("url")
+        following = _NEXT.search(response.headers.get("link", ""))
+        return body, following[1] if following else None
     except httpx2.HTTPError as error:
         raise line.fault(asked, error) from None
     finally:

@@ -4,16 +4,18 @@ Every step is safe to repeat and the views move last. Nothing here writes the lo
 
 ``bring`` bytes of one asset into the store · ``local`` files of this machine into the store ·
 ``pull`` the walk · ``link`` switches views · ``care`` verify, repair, gc · ``hand`` edit, export
-``whole`` the store as a whole
+``whole`` the store as a whole · ``why`` who refers to what
 """
 
-from cas.installer.bring import Bringer, origin_of
-from cas.installer.care import collect_garbage, verify_assets, verify_json, why
+from cas.installer.bring import Bringer
+from cas.installer.care import collect_garbage, verify_assets, verify_json
 from cas.installer.hand import edit, export
 from cas.installer.link import link_views, unlink_view
 from cas.installer.local import check_source, import_path
+from cas.installer.origin import origin_of
 from cas.installer.pull import Pulled, check_in_step, out_of_step, pull
 from cas.installer.whole import move_store, remove_store
+from cas.installer.why import why
 
 __all__ = [
     "Bringer",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cas.digest import CHUNK, Digest, git_blob_hasher
 from cas.errors import (
@@ -21,11 +21,15 @@ from cas.errors import (
     RecipeError,
     SourceError,
     StoreError,
+    typed,
 )
 from cas.files import temporary_name
+from cas.installer.cached import adopt
+from cas.installer.origin import origin_of
 from cas.installer.space import check_space, human
 from cas.installer.turn import one_download
 from cas.listing import Listing, tree_id
+from cas.project import look
 from cas.request import HubRequest, LocalRequest, RecipeRequest
 from cas.store import (
     Publisher,
@@ -40,7 +44,7 @@ from cas.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from cas.hub import HubFile, Snapshot
     from cas.lockfile import Asset, Lockfile
@@ -120,7 +124,7 @@ class Bringer:
         publisher.flush()
 
     def fetch_files(
-        self, snapshot: Snapshot, files: Iterable[HubFile], what: str
+        self, snapshot: Snapshot, files: Iterable[HubFile], what: str, *, names: Iterable[str] = ()
     ) -> dict[str, Digest]:
         """Bring files of the Hub into the store; return path → digest of each.
 
@@ -131,7 +135,6 @@ class Bringer:
         if self.offline:
             raise Offline(f"{what}: the network is needed, and --offline is set")
         todo = {(f.sha256 or f.git_sha1): f for f in files}
-        check_space(self.store, sum(file.size for file in todo.values()))
         publisher = Publisher(self.store)
         opened: dict[str, Staged] = {}
         came: dict[str, Digest] = {}
@@ -170,7 +173,9 @@ class Bringer:
 
         self.progress.begin(what, files=len(todo), size=sum(file.size for file in todo.values()))
         try:
-            batch = list(todo.values())
+            came |= adopt(self.staging, publisher, snapshot, todo.values(), names, self.progress)
+            batch = [file for key, file in todo.items() if key not in came]
+            check_space(self.store, sum(file.size for file in batch))
             for last in (False, True):
                 last_try = last
                 answers = hub.fetch_many(
@@ -180,6 +185,7 @@ class Bringer:
                     done=done,
                     progress=self.progress.advance,
                     notice=self.progress.note,
+                    xet=not last,  # its bytes were wrong: by the plain GET
                 )
                 failed += [error for _, error in answers]
                 batch, again = again, []
@@ -232,7 +238,7 @@ class Bringer:
         found = self.project.tree_of(source)
         if found is None:
             raise NotPulled(f"{source.name!r}, of which {name!r} is made, is not here",
-                            hint=f"cas pull {source.name}")  # fmt: skip
+                            hint=f"cas pull {typed(source.name)}")  # fmt: skip
         listing = read_listing(self.store, source.tree) or rebuilt_listing(self.store, source.tree)
         if listing is None:
             raise StoreError(f"the listing of {source.name!r} is lost",
@@ -278,7 +284,7 @@ class Bringer:
 
         if self.offline:
             raise Offline(f"{asset.name!r}: {human(asset.size)} are not in the store, and "
-                          "--offline is set", hint=f"cas pull {asset.name}")  # fmt: skip
+                          "--offline is set", hint=f"cas pull {typed(asset.name)}")  # fmt: skip
         repo, commit = asset.repo or request.repo, asset.commit or ""
         try:
             snapshot = self._resolve(request, repo, commit)
@@ -294,14 +300,14 @@ class Bringer:
         here = usable(self.store, {d: sizes[p] for p, d in digests.items() if d})
         missing = [f for f in snapshot.files if digests[f.path] not in here]
         if missing:
-            digests |= self.fetch_files(snapshot, missing, asset.name)
+            digests |= self.fetch_files(snapshot, missing, asset.name, names=[request.repo])
         found = Listing.of((path, digest) for path, digest in digests.items() if digest)
         if found.digest != asset.tree:
             raise IntegrityError(
                 f"{asset.name!r} at {repo}@{snapshot.commit[:12]}",
                 expected=f"tree {asset.tree_id}",
                 actual=tree_id(found.digest),
-                hint=f"cas lock --update {asset.name} pins what the Hub has now",
+                hint=f"cas lock --update {typed(asset.name)} pins what the Hub has now",
             )
         return found
 
@@ -334,7 +340,7 @@ class Bringer:
             raise SourceError(
                 f"{asset.name!r} is not in the store, and its input {source.name!r} has moved, "
                 f"so it can't be built as it was",
-                hint=f"cas lock --update {source.name} --build",
+                hint=f"cas lock --update {typed(source.name)} --build",
             )
         if self.project.tree_of(source) is None:
             self._making.add(asset.name)
@@ -356,14 +362,20 @@ class Bringer:
 
         place = os.path.join(self.project.root, request.local)
         why = f"its source {request.local!r} is gone"
-        if os.path.lexists(place):
-            listing = import_path(self.store, place, progress=self.progress).listing
+        if os.path.lexists(place) and look(self.project.root, request.local).state != "link":
+            listing = import_path(
+                self.store,
+                place,
+                progress=self.progress,
+                follow=request.follow,
+                skip_special=request.skip_special,
+            ).listing
             if listing.digest == asset.tree:
                 return listing
             why = f"its source {request.local!r} has other bytes now"
         raise SourceError(
             f"{asset.name!r}: {human(asset.size)} are not in the store, and {why}",
-            hint=f"cas add {request.local} --name {asset.name}, where the file is",
+            hint=f"cas add {typed(request.local)} --name {typed(asset.name)}, where the file is",
         )
 
     def _has_git_sha1(self, digest: Digest, file: HubFile) -> bool:
@@ -380,17 +392,3 @@ class Bringer:
         return hasher.hexdigest() == file.git_sha1 and digest in usable(
             self.store, {digest: file.size}
         )
-
-
-def origin_of(asset: Asset) -> Mapping[str, Any]:
-    """Return what the sidecar of an asset's tree says of where it came from."""
-    match asset.request:
-        case HubRequest(kind=kind):
-            origin: dict[str, Any] = {
-                "hub": {"kind": kind, "repo": asset.repo, "commit": asset.commit}
-            }
-            return origin | ({"access": asset.access} if asset.access else {})
-        case RecipeRequest():
-            inputs = {role: tree_id(tree) for role, tree in asset.inputs.items()}
-            return {"recipe": asset.recipe, "inputs": inputs}
-    return {"local": True}

@@ -1,18 +1,20 @@
-"""Care of what is stored: verify and repair, gc, and who refers to what."""
+"""Care of what is stored: verify and repair, gc."""
 
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING, Any
 
-from cas.digest import Digest, is_digest
-from cas.errors import CasError, StoreError, UnknownAsset, UsageError
-from cas.installer.bring import Bringer, origin_of
+from cas.digest import Digest
+from cas.errors import CasError, StoreError
+from cas.installer.bring import Bringer
+from cas.installer.origin import origin_of
 from cas.installer.pull import needs_of
-from cas.lockfile import Lockfile
+from cas.names import view_of
 from cas.progress import QUIET
-from cas.project import holds
-from cas.project.holds import root_id_of
+from cas.project import holds, look
+from cas.project.held import root_id_of
 from cas.request import HubRequest
 from cas.store import (
     GRACE,
@@ -33,14 +35,12 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from cas.listing import Listing
-    from cas.lockfile import Asset
+    from cas.lockfile import Asset, Lockfile
     from cas.progress import Progress
     from cas.project import Project
     from cas.store import Collected, Level, Store, Verified
 
-__all__ = ["collect_garbage", "registered", "verify_assets", "verify_json", "why"]
-
-SHORTEST = 6  # hexadecimal digits that `cas why` takes
+__all__ = ["collect_garbage", "registered", "verify_assets", "verify_json"]
 
 
 def verify_assets(
@@ -72,10 +72,26 @@ def verify_assets(
         )
     finally:
         progress.end()
+    for store, count in _elsewhere(project, lock, only).items():
+        progress.note(f"{count} of the assets lie in the store {store}, and were not read: "
+                      f"CAS_STORE={shlex.quote(store)} cas verify reads them")  # fmt: skip
     names = _names(project.store, lock, result)
     if repair and (result.bad or result.trees):
         _repair(project, lock, result, progress)
     return result, names
+
+
+def _elsewhere(project: Project, lock: Lockfile, only: set[Digest] | None) -> dict[str, int]:
+    """Return store → how many assets have their bytes there, and not in the project's store."""
+    found: dict[str, int] = {}
+    for asset in lock:
+        if (only is None or asset.tree in only) and not os.path.isdir(
+            project.store.tree(asset.tree)
+        ):
+            view = look(project.root, view_of(asset.name))
+            if view.state == "link" and view.tree == asset.tree:
+                found[view.store] = found.get(view.store, 0) + 1
+    return found
 
 
 def verify_json(result: Verified, names: Mapping[Digest, list[str]]) -> dict[str, Any]:
@@ -100,6 +116,8 @@ def _repair(project: Project, lock: Lockfile, result: Verified, progress: Progre
         if listing is not None:
             listings[tree] = listing
     renew = {digest for digest in damaged if not _made_read_only(store, digest)}
+    if renew:
+        progress.note(f"the damaged bytes are kept in {store.place('quarantine')}")
     for listing in listings.values():
         recover(store, listing)
     by_tree = {asset.tree: asset for asset in lock}
@@ -230,95 +248,6 @@ def collect_garbage(
         drop_experiments=ignore_experiments,
         now=now,
     )
-
-
-def why(project: Project | None, store: Store, word: str) -> dict[str, Any]:
-    """Return what a hash is, and who refers to it, as ``cas why --json`` says it.
-
-    *word* is at least six digits of an object, listing, tree or commit, or a name.
-    Raises UnknownAsset, UsageError.
-    """
-    lock = project.read_lock() if project else Lockfile()
-    digits = word.removeprefix("t1:")
-    commits = {a.commit: a for a in lock if a.commit}
-    if not digits or digits.strip("0123456789abcdef"):
-        asset = lock.find(word)
-        return _told(store, lock, project, asset.tree, "tree")
-    if len(digits) < SHORTEST:
-        raise UsageError(f"{word!r}: expected at least {SHORTEST} hexadecimal digits, or a name")
-    at_commit = [asset for commit, asset in commits.items() if commit.startswith(digits)]
-    if at_commit:
-        told = _told(store, lock, project, at_commit[0].tree, "commit")
-        return told | {
-            "hash": at_commit[0].commit,
-            "assets": sorted(a.name for a in lock if a.commit == at_commit[0].commit),
-        }
-    trees = {digest for digest, _ in store.trees()} | {asset.tree for asset in lock}
-    fits = {digest for digest in trees if digest.startswith(digits)}
-    objects = set(_objects_named(store, digits))
-    every = fits | objects
-    if not every and any(name.rpartition("/")[2] == word for name in lock.assets):
-        return _told(store, lock, project, lock.find(word).tree, "tree")
-    if not every:
-        raise UnknownAsset(f"no object, tree or commit {word!r} here", hint="cas list")
-    if len(every) > 1:
-        raise UnknownAsset(f"{word!r} fits {len(every)} hashes: {', '.join(sorted(every)[:4])}")
-    digest = every.pop()
-    return _told(store, lock, project, digest, "tree" if digest in fits else "object")
-
-
-def _objects_named(store: Store, digits: str) -> list[Digest]:
-    directory = store.place("objects", digits[:2])
-    try:
-        names = os.listdir(directory)
-    except OSError:
-        return []
-    return [
-        Digest(digits[:2] + name)
-        for name in names
-        if name.startswith(digits[2:]) and is_digest(digits[:2] + name)
-    ]
-
-
-def _told(
-    store: Store, lock: Lockfile, project: Project | None, digest: Digest, kind: str
-) -> dict[str, Any]:
-    trees = {digest} if kind != "object" else set()
-    for tree in {d for d, _ in store.trees()} | {asset.tree for asset in lock}:
-        if kind == "object":
-            listing = read_listing(store, tree)
-            if listing and any(entry.digest == digest for entry in listing):
-                trees.add(tree)
-    projects = []
-    for root in root_ids(store):
-        try:
-            record = read_root(store, root)
-        except StoreError:
-            continue
-        if record and {*trees, digest} & {*record.trees, *record.experiments}:
-            projects.append(record.path)
-    return {
-        "hash": digest,
-        "kind": kind,
-        "assets": sorted(asset.name for asset in lock if asset.tree in trees),
-        "projects": sorted(set(projects)),
-        "experiments": _experiments(project, {*trees, digest}) if project else [],
-    }
-
-
-def _experiments(project: Project, digests: set[Digest]) -> list[str]:
-    if not os.path.isdir(project.experiments):
-        return []
-    from pathlib import Path
-
-    from cas.experiments import list_records
-
-    found = set()
-    for record in list_records(Path(project.experiments)):
-        for used in record["assets"]:
-            if str(used["tree"]).removeprefix("t1:") in digests:
-                found.add(str(record["name"]))
-    return sorted(found)
 
 
 def registered(store: Store) -> list[dict[str, Any]]:

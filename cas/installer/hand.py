@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from cas.errors import CasError, NotPulled, UsageError, ViewBlocked
+from cas.errors import CasError, NotPulled, UsageError, ViewBlocked, typed
 from cas.files import (
     copy_file,
     discard,
@@ -76,7 +76,7 @@ def export(
                          hint="cas export NAME OTHER_DIR")  # fmt: skip
     for asset in assets:
         if project.tree_of(asset) is None:
-            raise NotPulled(f"{asset.name!r} is not here", hint=f"cas pull {asset.name}")
+            raise NotPulled(f"{asset.name!r} is not here", hint=f"cas pull {typed(asset.name)}")
     there = os.path.isdir(target)  # then it stays: it may be where somebody stands, or a mount
     try:
         make_dirs(os.path.dirname(target))
@@ -113,7 +113,7 @@ def _copy(project: Project, asset: Asset, target: str, progress: Progress) -> No
     """Copy an asset, shared blocks where it can be, to a new path; writable and synced."""
     found = project.tree_of(asset)
     if found is None:
-        raise NotPulled(f"{asset.name!r} is not here", hint=f"cas pull {asset.name}")
+        raise NotPulled(f"{asset.name!r} is not here", hint=f"cas pull {typed(asset.name)}")
     tree = found[0]
     files = walk(tree)
     progress.begin(f"copy {asset.name}", files=len(files), size=asset.size)

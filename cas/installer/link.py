@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cas.errors import CasError, ViewBlocked
+from cas.errors import CasError, ViewBlocked, typed
 from cas.files import discard, replace_symlink, sweep, sync_all, temporary_name
 from cas.names import view_of
 from cas.project import look
@@ -46,7 +46,7 @@ def check_views(
         if lies.state == "link" and not relink and not _visible(project, lies.store):
             seen.refused.append((asset, ViewBlocked(
                 f"{view} leads to the store {lies.store}, which can't be seen from here",
-                hint=f"cas pull --relink {asset.name}",
+                hint=f"cas pull --relink {typed(asset.name)}",
             )))  # fmt: skip
         elif lies.replaceable or (asset.name in edited and force):
             good.append(asset)
@@ -60,7 +60,8 @@ def check_views(
             )
             seen.refused.append((asset, ViewBlocked(
                 f"{view} is {what} that cas did not make, so it was left alone",
-                hint=f"cas adopt {view}" if lies.state == "directory" else f"mv {view} elsewhere",
+                hint=f"cas adopt {typed(view)}" if lies.state == "directory"
+                else f"mv {typed(view)} elsewhere",
             )))  # fmt: skip
     return good, seen
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cas.digest import hash_path
-from cas.errors import CasError, ListingError, UsageError
+from cas.errors import CasError, ListingError, UsageError, typed
 from cas.installer.space import check_space
 from cas.listing import Listing, check_path, is_left_out
 from cas.store import Publisher, Staging, add_file, read_listing
@@ -125,7 +125,7 @@ def _sources(
     if stat.S_ISLNK(status.st_mode):
         raise UsageError(
             f"{path!r} is a symlink, so its bytes are another file's",
-            hint=f"cas add --follow {path}",
+            hint=f"cas add --follow {typed(path)}",
         )
     single = None
     if stat.S_ISREG(status.st_mode):
@@ -187,14 +187,15 @@ def files_below(
 
 
 def take_away(store: Store, place: str, asset: Asset) -> None:
-    """Remove the old names of what was moved in, where they are names of the objects."""
+    """Remove the old names of what was moved in, where they are the objects or have their bytes."""
     listing = read_listing(store, asset.tree)
     if listing is None:
         return
     for path, digest in listing:
         old = place if asset.file else os.path.join(place, path)
         try:
-            if os.path.samestat(os.lstat(old), os.lstat(store.object(digest))):
+            its = os.path.samestat(os.lstat(old), os.lstat(store.object(digest)))
+            if its or hash_path(old).sha256 == digest:
                 os.unlink(old)
         except FileNotFoundError:
             continue

@@ -125,14 +125,19 @@ def stale_inputs(lock: Lockfile) -> dict[str, str]:
     return found
 
 
-def check_in_step(project: Project, lock: Lockfile, words: Iterable[str] = ()) -> None:
-    """Raise OutOfStep if a request and its pin differ, for *words*, or all."""
-    differing = out_of_step(project.read_settings().requests, lock)
-    words = list(words)
-    if words and differing:
-        known = lock.with_assets([])
-        wanted = {asset.name for asset in known.select(w for w in words if _fits(known, w))}
-        wanted |= {word for word in words if word in differing}
+def check_in_step(
+    project: Project, lock: Lockfile, words: Iterable[str] = (), groups: Iterable[str] = ()
+) -> None:
+    """Raise OutOfStep if a request and its pin differ, for *words* and *groups*, or all."""
+    requests = project.read_settings().requests
+    differing = out_of_step(requests, lock)
+    words, groups = list(words), set(groups)
+    if (words or groups) and differing:
+        wanted = {word for word in words if word in differing}
+        for word in words:
+            wanted |= {asset.name for asset in lock.select([word])} if _fits(lock, word) else set()
+        both = [*requests.items(), *((asset.name, asset.request) for asset in lock)]
+        wanted |= {name for name, request in both if groups & set(request.groups)}
         differing = {name: how for name, how in differing.items() if name in wanted}
     if differing:
         names = "".join(f"\n  {name} {how}" for name, how in differing.items())
@@ -178,7 +183,7 @@ def pull(
     sweep_project(project, lock.assets)
     words, groups = list(words), list(groups)
     if not frozen:
-        check_in_step(project, lock, words)
+        check_in_step(project, lock, words, groups)
     assets = lock.select(words, groups)
     for name, source in stale_inputs(lock).items():
         if name in {asset.name for asset in assets}:

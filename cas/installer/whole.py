@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from cas.installer.care import registered
 from cas.names import view_of
 from cas.progress import QUIET
 from cas.project import Project, look, store_root
-from cas.project.holds import root_id_of
+from cas.project.held import root_id_of
 from cas.store import (
     Publisher,
     Staging,
@@ -79,7 +80,7 @@ def move_store(store: Store, directory: str, *, progress: Progress = QUIET) -> s
             fsync_dir(os.path.dirname(target))
             fsync_dir(os.path.dirname(store.root))
             index.move(store, open_store(target, create=False))
-        _configure(target, progress)
+        _configure(store.root, target, progress)
         for root in roots:
             try:
                 _repoint(root, store.root, target)
@@ -194,10 +195,22 @@ def _repoint(root: str, old: str, new: str) -> None:
         sync_all(touched, on=root)
 
 
-def _configure(target: str, progress: Progress) -> None:
-    """Name the new place in the user's configuration file, unless the environment does."""
+def _configure(old: str, target: str, progress: Progress) -> None:
+    """Name the new place in the user's configuration file.
+
+    Where the environment names the old one, a link is left there: else the next command
+    would begin an empty store in its place.
+    """
     if os.environ.get("CAS_STORE"):
-        progress.note(f"CAS_STORE names {os.environ['CAS_STORE']}: set it to {target}")
+        try:
+            if os.path.isdir(old):
+                os.rmdir(old)
+            os.symlink(target, old)
+        except OSError:
+            progress.note(f"CAS_STORE names {old} still: export CAS_STORE={shlex.quote(target)}")
+            return
+        commands = f"export CAS_STORE={shlex.quote(target)}; rm {shlex.quote(old)}"
+        progress.note(f"a link to it was left at {old}, which CAS_STORE names: {commands}")
         return
     if store_root() == target:
         return

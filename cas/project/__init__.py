@@ -4,7 +4,7 @@ This room finds things and says how they stand. It brings nothing and writes no 
 
 ``requests`` reads and edits pyproject.toml · ``views`` looks at what lies under ``assets/`` ·
 ``begin`` makes one · ``uses`` what this process was given · ``watch`` git at the first of them ·
-``holds`` what gc must keep for one
+``held`` what gc must keep for one
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from cas.project.begin import init
     from cas.project.core import Project, current, forget_current, open_user_store, store_root
-    from cas.project.holds import holds
+    from cas.project.held import holds
     from cas.project.requests import Settings
     from cas.project.uses import Used, Uses
     from cas.project.views import View, look
@@ -45,7 +45,7 @@ _ROOMS = {
     "Uses": "uses",
     "View": "views",
     "git_at_first_use": "watch",
-    "holds": "holds",
+    "holds": "held",
     "init": "begin",
     "look": "views",
     "watch_git": "watch",

@@ -9,7 +9,7 @@ import sys
 import time
 
 from cas import warm
-from cas.errors import CasError, Edited, LockfileError, NoProject, NotPulled, StoreError
+from cas.errors import CasError, Edited, LockfileError, NoProject, NotPulled, StoreError, typed
 from cas.names import find, kind_of, view_of
 from cas.project.uses import Used, Uses
 
@@ -26,6 +26,7 @@ __all__ = ["Project", "current", "forget_current", "open_user_store", "store_roo
 LOCK = "assets.lock"
 REQUESTS = "pyproject.toml"
 EXPERIMENTS = "assets/outputs/experiments"
+HIDDEN = "# made by cas: what is being edited"
 MAX_BYTES = 64 << 20  # of a file that is read whole; the parsers have their own, lower limits
 
 
@@ -121,7 +122,7 @@ class Project:
 
         A moved or copied project draws a new one: the id lies with the path it was made for.
         """
-        from cas.project.holds import root_id_of
+        from cas.project.held import root_id_of
 
         found = root_id_of(self.root)
         if found or not draw:
@@ -159,6 +160,22 @@ class Project:
         self.mutex()
         text = "".join(f"{name}\n" for name in sorted(names))
         replace(os.path.join(self.root, "assets/.cas/edited"), text.encode())
+        self._hide_from_git(names)
+
+    def _hide_from_git(self, names: set[str]) -> None:
+        """Keep copies that are being edited out of git, their ``*.md`` files too."""
+        from cas.files import replace
+
+        place = os.path.join(self.root, "assets/.gitignore")
+        try:
+            with open(place, encoding="utf-8", errors="replace") as file:
+                if file.readline().rstrip("\n") != HIDDEN:
+                    return  # a person's own
+        except FileNotFoundError:
+            if not names:
+                return
+        views = "".join(f"/{view_of(name).removeprefix('assets/')}\n" for name in sorted(names))
+        replace(place, f"{HIDDEN}\n{views}".encode())
 
     def tree_of(self, asset: Asset) -> tuple[str, dict[str, int]] | None:
         """Return (path, mtimes of directories) of the tree that an asset has here, or None.
@@ -238,7 +255,9 @@ class Project:
             repair = "damage" in reason or "missing" in reason
             raise NotPulled(
                 f"{asset.name!r} is locked but can't be used: {reason}",
-                hint=f"cas verify {asset.name} --repair" if repair else f"cas pull {asset.name}",
+                hint=f"cas verify {typed(asset.name)} --repair"
+                if repair
+                else f"cas pull {typed(asset.name)}",
             )
         self.uses.note(Used(asset.name, asset.tree_id, asset.commit, role))
         target = self.target_of(asset, found[0])
@@ -252,8 +271,8 @@ class Project:
             view = view_of(asset.name)
             raise Edited(
                 f"{asset.name!r} is being edited: {view} is a writable copy",
-                hint=f"cas add {view} --name {asset.name} takes it in; "
-                f"cas pull --force {asset.name} goes back",
+                hint=f"cas add {typed(view)} --name {typed(asset.name)} takes it in; "
+                f"cas pull --force {typed(asset.name)} goes back",
             )
 
     def _note_use(self, target: str) -> None:

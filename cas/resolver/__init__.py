@@ -5,9 +5,10 @@ pin and bytes · ``remove`` all three · ``adopt`` files that lie under ``assets
 ``write`` the two files
 """
 
-from cas.resolver.add import AddOptions, add
+from cas.resolver.add import add
 from cas.resolver.adopt import Adopted, adopt
 from cas.resolver.lock import LockOptions, check, lock, merge, outdated
+from cas.resolver.meaning import AddOptions
 from cas.resolver.pin import Move
 from cas.resolver.remove import remove
 

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cas.digest import CHUNK, git_blob_hasher
-from cas.errors import CasError, UsageError
+from cas.errors import CasError, UsageError, typed
 from cas.installer import Bringer
 from cas.installer.local import files_below
 from cas.names import check_name, check_names
 from cas.progress import QUIET
 from cas.request import HubRequest, LocalRequest
 from cas.resolver import pin
-from cas.resolver.add import AddOptions, publish
+from cas.resolver.add import publish
+from cas.resolver.meaning import AddOptions
 from cas.resolver.pin import Move, move_of
 from cas.store import Vanished
 
@@ -76,22 +77,20 @@ def adopt(
     requests = dict(project.read_settings().requests)
     places = [os.path.abspath(path) for path in paths] or _candidates(project)
     found = []
+    done: list[Adopted] = []
     for place in places:
         name = _name(project, place)
-        if os.path.lexists(os.path.join(place, ".git")):
-            raise UsageError(
-                f"{os.path.relpath(place, project.root)!r} holds a .git directory, which an asset "
-                "does not keep",
-                hint=f"mv {os.path.relpath(place, project.root)}/.git elsewhere",
-            )
-        if os.path.isdir(place):
-            inside = files_below(place)
-        else:
-            inside = [(os.path.basename(place), place, os.lstat(place).st_size)]
+        try:
+            inside = _inside(project, place)
+        except CasError as error:
+            if dry_run or len(places) == 1:
+                raise
+            path = os.path.relpath(place, project.root)
+            done.append(Adopted(name=name, path=path, files=0, size=0, error=error))
+            continue
         if inside:
             found.append((name, place, inside))
     check_names({*requests, *(name for name, _, _ in found)})
-    done = []
     for name, place, inside in found:
         row = Adopted(
             name=name,
@@ -108,6 +107,21 @@ def adopt(
     return done
 
 
+def _inside(project: Project, place: str) -> list[tuple[str, str, int]]:
+    """Return the files of a candidate; raise UsageError if it holds what an asset can't keep."""
+    path = os.path.relpath(place, project.root)
+    if os.path.lexists(os.path.join(place, ".git")):
+        raise UsageError(f"{path!r} holds a .git directory, which an asset does not keep",
+                         hint=f"mv {typed(path)}/.git elsewhere")  # fmt: skip
+    if not os.path.isdir(place):
+        return [(os.path.basename(place), place, os.lstat(place).st_size)]
+    try:
+        return files_below(place)
+    except UsageError as error:
+        raise UsageError(str(error), hint=f"cas add {typed(path)} --follow --name NAME, or "
+                         "--skip-special") from None  # fmt: skip
+
+
 def _adopt(
     project: Project,
     row: Adopted,
@@ -121,7 +135,7 @@ def _adopt(
 
     lock = project.read_lock()
     bringer = Bringer(project, lock, progress=progress, offline=not ask_hub, jobs=8)
-    request = LocalRequest(local=os.path.basename(place))
+    request = LocalRequest(local=row.path)
     old = lock.assets.get(row.name)
     snapshot = None
     for _ in range(5):
@@ -145,8 +159,8 @@ def _as_locked(old: Asset, new: Asset, path: str) -> Asset:
     if old.tree != new.tree:
         raise UsageError(
             f"{path} is not what is locked as {old.name!r}, so it was left as it is",
-            hint=f"cas add {path} --name {old.name} takes it in; "
-            f"mv {path} elsewhere && cas pull gives what is locked",
+            hint=f"cas add {typed(path)} --name {typed(old.name)} takes it in; "
+            f"mv {typed(path)} elsewhere && cas pull gives what is locked",
         )
     return old
 

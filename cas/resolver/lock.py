@@ -13,6 +13,7 @@ from cas.errors import (
     RequestError,
     UnknownAsset,
     UsageError,
+    typed,
 )
 from cas.installer import Bringer, out_of_step
 from cas.installer.pull import needs_of, stale_inputs
@@ -87,10 +88,16 @@ def lock(
 
 
 def _lock(project: Project, options: LockOptions, progress: Progress) -> list[Move]:
-    requests = project.read_settings().requests
+    settings = project.read_settings()
+    requests = settings.requests
     text = project.lock_bytes()
     merged = lockfile.has_conflict(text.decode("utf-8", "replace"))
     before = merge(_utf8(text), options.side) if merged else lockfile.parse(text)
+    if before.assets and "assets" not in settings.table:
+        raise OutOfStep(  # a lost file must not take every pin with it
+            f"pyproject.toml has no [tool.cas.assets], and assets.lock pins {len(before)}",
+            hint="git checkout pyproject.toml gets it back; cas rm NAME takes an asset out",
+        )
     bringer = Bringer(project, before, progress=progress, offline=options.offline, jobs=8)
     chosen = _chosen(before, requests, options.update, update_all=options.update_all)
     for name in options.rebuild:
@@ -102,7 +109,9 @@ def _lock(project: Project, options: LockOptions, progress: Progress) -> list[Mo
         old = now.assets.get(name)
         bringer.lock = now
         new = _pin(
-            bringer, name, request, old, moved=name in chosen, build=options.build,
+            bringer, name, request, old, moved=name in chosen,
+            named=name in chosen and not options.update_all and not _globs(options.update),
+            build=options.build,
             dry_run=options.dry_run,
         )  # fmt: skip
         if new != old:
@@ -185,6 +194,10 @@ def _chosen(
     return chosen
 
 
+def _globs(words: Iterable[str]) -> bool:
+    return any(char in word for word in words for char in "*?[")
+
+
 def inputs_first(requests: Mapping[str, Request]) -> list[tuple[str, Request]]:
     """Return the requests by name, what is made of others after them.
 
@@ -196,13 +209,13 @@ def inputs_first(requests: Mapping[str, Request]) -> list[tuple[str, Request]]:
         request = requests[name]
         if name in above:
             raise RequestError(f"pyproject.toml: {name!r} is made of itself",
-                               hint=f"cas rm {name}")  # fmt: skip
+                               hint=f"cas rm {typed(name)}")  # fmt: skip
         if isinstance(request, RecipeRequest):
             if request.input not in requests:
                 raise RequestError(
                     f"pyproject.toml: {name!r} is made of {request.input!r}, "
                     "which is not requested",
-                    hint=f"cas add {request.input.partition('/')[2]}, or: cas rm {name}",
+                    hint=f"cas add {request.input.partition('/')[2]}, or: cas rm {typed(name)}",
                 )
             if request.input not in ordered:
                 take(request.input, (*above, name))
@@ -220,10 +233,14 @@ def _pin(
     old: Asset | None,
     *,
     moved: bool,
+    named: bool,
     build: bool,
     dry_run: bool,
 ) -> Asset:
-    """Return the pin of one request: the old one unless it is new, changed, or to be moved."""
+    """Return the pin of one request: the old one unless it is new, changed, or to be moved.
+
+    A local source that is gone is an error only for what is new or was *named* by itself.
+    """
     from dataclasses import replace
 
     pin.check_request(request)
@@ -246,13 +263,16 @@ def _pin(
         try:
             place = pin.local_place(bringer, request)
         except CasError as error:
+            if old is not None and not (fresh or named):
+                bringer.progress.note(f"{name} keeps its pin: {error}")
+                return replace(old, request=request)
             raise CasError(f"{name}: {error}", hint=error.hint) from None
         try:
             new = pin.pin_local(bringer, name, request, place, dry_run=dry_run)
         except UsageError as error:
             raise UsageError(f"{name}: {error}",
-                             hint=f"cas add {place} --name {name} --follow, or --skip-special",
-                             ) from None  # fmt: skip
+                             hint=f"cas add {typed(place)} --name {typed(name)} --follow, or "
+                             "--skip-special") from None  # fmt: skip
         return replace(new, extra=old.extra) if old else new
     snapshot = pin.resolve(bringer, request)
     if old is not None and not fresh and snapshot.commit == old.commit:
@@ -279,7 +299,7 @@ def _rebuild(bringer: Bringer, asset: Asset) -> None:
     source = bringer.lock.find(asset.request.input)
     if source.tree not in asset.inputs.values():
         raise UsageError(f"{asset.name!r} is stale, so there is nothing to compare with",
-                         hint=f"cas lock --update {source.name} --build")  # fmt: skip
+                         hint=f"cas lock --update {typed(source.name)} --build")  # fmt: skip
     if bringer.project.tree_of(source) is None:
         bringer.bring(source)
     listing, _, _, built = bringer.build_recipe(asset.name, asset.request, source)
@@ -288,7 +308,7 @@ def _rebuild(bringer: Bringer, asset: Asset) -> None:
             f"{asset.name!r}, built with {built.made_with} (locked with {asset.made_with})",
             expected=f"tree {asset.tree_id}",
             actual=tree_id(listing.digest),
-            hint=f"cas lock --update {source.name} --build",
+            hint=f"cas lock --update {typed(source.name)} --build",
         )
     bringer.progress.note(f"{asset.name} was built again: the same bytes")
 

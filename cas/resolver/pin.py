@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from cas.installer import check_source, import_path
 from cas.installer.local import measure_path
 from cas.listing import Listing, twins, unportable
 from cas.lockfile import Asset
+from cas.project import look
 from cas.request import HubRequest, LocalRequest, RecipeRequest, Request
 from cas.store import build, read_listing
 
@@ -111,8 +113,6 @@ def pin_local(
     request: LocalRequest,
     place: str,
     *,
-    follow: bool = False,
-    skip_special: bool = False,
     move: bool = False,
     tree: bool = True,
     dry_run: bool = False,
@@ -121,15 +121,18 @@ def pin_local(
     check_source(bringer.store, place)
     if dry_run:
         imported = measure_path(
-            place, progress=bringer.progress, follow=follow, skip_special=skip_special
+            place,
+            progress=bringer.progress,
+            follow=request.follow,
+            skip_special=request.skip_special,
         )
     else:
         imported = import_path(
             bringer.store,
             place,
             progress=bringer.progress,
-            follow=follow,
-            skip_special=skip_special,
+            follow=request.follow,
+            skip_special=request.skip_special,
             move=move,
         )
     listing = imported.listing
@@ -197,6 +200,11 @@ def local_place(bringer: Bringer, request: LocalRequest) -> str:
     """Return where a local request's source is; raise CasError if it is not there."""
     root = bringer.project.root
     place = os.path.join(root, request.local)
+    if look(root, request.local).state == "link":
+        raise CasError(
+            f"its bytes were taken in from {request.local!r}, which is a view now",
+            hint=f"cas edit {shlex.quote(request.local)}",
+        )
     if not os.path.lexists(place):
         raise CasError(
             f"the source {request.local!r} is not there to be imported again",

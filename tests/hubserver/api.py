@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from .git import File
     from .repo import Commit, Repo
     from .wire import Reply, Request
+    from .xet import Xets
 
 _EXPANDED_PAGE = 50
 """Entries a page of an expanded listing, on the Hub too."""
 
 
-def answer_api(hub: Shelf, request: Request, route: Route) -> Reply:
+def answer_api(hub: Shelf, xets: Xets, request: Request, route: Route) -> Reply:
     """Answer one request to the API; raise Refused."""
     if route.verb == "whoami":
         return _whoami(hub, request)
@@ -44,9 +45,9 @@ def answer_api(hub: Shelf, request: Request, route: Route) -> Reply:
         case "info" | "revision":
             return _info(request, repo, route.revision)
         case "tree":
-            return _tree(hub, request, repo, route)
+            return _tree(hub, xets, request, repo, route)
         case "paths-info":
-            return _paths_info(request, repo, route.revision)
+            return _paths_info(hub, xets, request, repo, route.revision)
         case "refs":
             return _refs(request, repo)
         case "commits":
@@ -129,10 +130,14 @@ def _file(path: str, file: File) -> dict[str, Any]:
     return entry
 
 
-def _entry(repo: Repo, commit: Commit, path: str, *, expand: bool) -> dict[str, Any]:
+def _entry(
+    repo: Repo, commit: Commit, path: str, xets: Xets | None, *, expand: bool
+) -> dict[str, Any]:
     file = commit.files.get(path)
     if file:
         entry = _file(path, file)
+        if file.lfs and xets:
+            entry["xetHash"] = xets.keep(repo.id, path, file.content)
     else:
         entry = {"type": "directory", "oid": commit.trees[path], "size": 0, "path": path}
     if expand:
@@ -154,7 +159,7 @@ def _last_change(commit: Commit, path: str) -> str:
     return commit.sha if commit.sha in inside else min(inside)
 
 
-def _tree(hub: Shelf, request: Request, repo: Repo, route: Route) -> Reply:
+def _tree(hub: Shelf, xets: Xets, request: Request, repo: Repo, route: Route) -> Reply:
     commit = find_commit(repo, route.revision)
     folder = route.path.strip("/")
     if folder not in commit.trees:
@@ -166,8 +171,9 @@ def _tree(hub: Shelf, request: Request, repo: Repo, route: Route) -> Reply:
     paths += [] if folder else repo.extra
     size = min(hub.page_size, _EXPANDED_PAGE) if expand else hub.page_size
     start, stop, headers = _page(hub, request, len(paths), size)
+    shown = xets if hub.xet else None
     entries = [
-        _entry(repo, commit, path, expand=expand) if isinstance(path, str) else path
+        _entry(repo, commit, path, shown, expand=expand) if isinstance(path, str) else path
         for path in paths[start:stop]
     ]
     return answer_json(entries, headers=headers)
@@ -186,11 +192,14 @@ def _page(hub: Shelf, request: Request, count: int, size: int) -> tuple[int, int
         return start, count, {}
     cursor = base64.urlsafe_b64encode(str(stop).encode()).decode()
     pairs = [pair for pair in request.query if pair[0] != "cursor"]
-    following = f"{hub.endpoint}{request.path}?{urlencode([*pairs, ('cursor', cursor)])}"
+    there = hub.next_page or hub.endpoint
+    following = f"{there}{request.path}?{urlencode([*pairs, ('cursor', cursor)])}"
     return start, stop, {"Link": f'<{following}>; rel="next"'}
 
 
-def _paths_info(request: Request, repo: Repo, revision: str | None) -> Reply:
+def _paths_info(
+    hub: Shelf, xets: Xets, request: Request, repo: Repo, revision: str | None
+) -> Reply:
     commit = find_commit(repo, revision)
     if "json" in request.headers.get("content-type", ""):
         form = json.loads(request.body)
@@ -201,12 +210,13 @@ def _paths_info(request: Request, repo: Repo, revision: str | None) -> Reply:
         paths = [value for key, value in pairs if key in ("paths", "paths[]")]
         expand = any(key == "expand" and value.lower() == "true" for key, value in pairs)
     raw = {entry.get("path"): entry for entry in repo.extra}
+    shown = xets if hub.xet else None
     entries = []
     for path in paths:
         if path in raw:
             entries.append(raw[path])
         elif path.strip("/") in commit.files or path.strip("/") in commit.trees:
-            entries.append(_entry(repo, commit, path.strip("/"), expand=expand))
+            entries.append(_entry(repo, commit, path.strip("/"), shown, expand=expand))
     return answer_json(entries)
 
 

@@ -44,7 +44,7 @@ STAGES = {
     "moved_branch": "after",
 }
 
-ON = ("api", "resolve", "cdn")
+ON = ("api", "resolve", "cdn", "xet-plan", "xet")
 
 
 @dataclass(kw_only=True)

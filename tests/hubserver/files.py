@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
+from . import xet
 from .git import Content, File, Memory
 from .route import KINDS, Refused, Route, Shelf, check_gate, find_commit, open_repo, refuse
 from .wire import Reply, Request
@@ -68,7 +69,9 @@ def _sign(place: str, expires: str) -> str:
     return hashlib.sha256(f"test hub\0{place}\0{expires}".encode()).hexdigest()
 
 
-def answer_resolve(hub: Shelf, links: Links, request: Request, route: Route) -> Reply:
+def answer_resolve(
+    hub: Shelf, links: Links, xets: xet.Xets, request: Request, route: Route
+) -> Reply:
     """Answer a request for a file on the API's origin; raise Refused."""
     repo = open_repo(hub, request, route)
     check_gate(hub, request, repo)
@@ -91,13 +94,15 @@ def answer_resolve(hub: Shelf, links: Links, request: Request, route: Route) -> 
             "Location": links.make(hub, repo, route.path, file),
             "Accept-Ranges": "bytes",
         }
+        if hub.xet:
+            headers |= xet.links(hub, route, commit.sha, xets.keep(repo.id, route.path, content))
         return Reply(302, headers, Memory(b"Found. Redirecting to the file's store"))
     if hub.resolve_cache and route.kind == "resolve":
         place = f"/api/resolve-cache/{_PLURAL[repo.kind]}/{repo.id}/{commit.sha}/{route.path}"
         headers |= {
             "X-Linked-Etag": etag,
             "X-Linked-Size": str(content.size),
-            "Location": f"{quote(place)}?{urlencode({request.path: '', 'etag': etag})}",
+            "Location": f"{hub.prefix}{quote(place)}?{urlencode({request.path: '', 'etag': etag})}",
         }
         return Reply(307, headers, Memory(b"Temporary Redirect. Redirecting to the cache"))
     headers["Content-Disposition"] = _disposition(route.path)

@@ -23,9 +23,13 @@ from .git import Memory, object_id
 from .repo import LFS_OVER, LFS_PATTERNS, Kind, Repo
 from .route import Refused, Route, find_route, refuse
 from .wire import Connection, Hangup, Origin, Record, Reply, Request
+from .xet import KINDS, Xets, answer_token, answer_xet
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+
+NOWHERE = Route(kind="api", verb="")
 
 
 class Hub:
@@ -48,6 +52,16 @@ class Hub:
         """Entries a page of a listing."""
         self.link_seconds = 3600.0
         """How long a link to an LFS file is good."""
+        self.xet = False
+        """Whether LFS files are offered through Xet too."""
+        self.xet_seconds = 3600.0
+        """How long a token for Xet is good."""
+        self.xet_url: str | None = None
+        """Where set, what a token's answer says is the store of chunks."""
+        self.prefix = ""
+        """A path before all of the API's, as of a mirror: ``/mirror/hf``."""
+        self.next_page: str | None = None
+        """Where set, what the links to the next page of a listing name instead of `endpoint`."""
         self.latency = 0.0
         """Seconds before each answer."""
         self.quota: tuple[int, float] | Mapping[str, tuple[int, float]] | None = None
@@ -55,7 +69,9 @@ class Hub:
         self.repos: dict[tuple[str, str], Repo] = {}
         self.redirects: dict[tuple[str, str], tuple[str, int]] = {}
         self.faults = Faults()
-        self._links = Links()
+        self._links, self._xets = Links(), Xets()
+        self.credentials: set[str] = set()
+        """What Authorization headers said to the second origin."""
         self._api = Origin(host, port, self._serve_api)
         self._cdn = Origin(host, cdn_port, self._serve_cdn)
         self._folder = tempfile.TemporaryDirectory(prefix="hubserver-", ignore_cleanup_errors=True)
@@ -95,7 +111,7 @@ class Hub:
     @property
     def endpoint(self) -> str:
         """The URL for ``HF_ENDPOINT``."""
-        return self._api.url
+        return self._api.url + self.prefix
 
     @property
     def port(self) -> int:
@@ -178,7 +194,8 @@ class Hub:
 
         Which requests: *path* is matched (fnmatch) against the file's path in its
         repository, or, of an API request, against the URL's unquoted path; *on* is ``api``,
-        ``resolve`` or ``cdn``; *times* None is for ever.
+        ``resolve``, ``cdn``, ``xet-plan`` (how a file is put together) or ``xet`` (its
+        chunks); *times* None is for ever.
 
         What happens: ``cut``, ``reset`` and ``stall`` (for *seconds*, then it goes on)
         strike *at* a fraction of the body (float) or a byte (int), where ``corrupt`` flips a
@@ -247,15 +264,22 @@ class Hub:
 
     def _serve_api(self, connection: Connection) -> None:
         while request := connection.read():
+            if not request.target.startswith(self.prefix + "/"):
+                connection.send(request, Reply(404), self._record(request, NOWHERE), None)
+                continue
+            target = request.target.removeprefix(self.prefix)
+            request = dataclasses.replace(request, target=target)
             route = find_route(request)
             path = route.path if route.verb == "resolve" else unquote(request.path)
             self._serve(connection, request, route, path)
 
     def _serve_cdn(self, connection: Connection) -> None:
         while request := connection.read():
-            link = self._links.find(request)
+            kind = KINDS.get(request.segments[0], "cdn")
+            self.credentials.add(request.headers.get("authorization", ""))
+            link = self._links.find(request) or self._xets.find(request)
             repo, path = (link.repo, link.path) if link else ("", unquote(request.path))
-            route = Route(kind="cdn", verb="cdn", repo=repo, path=path)
+            route = Route(kind=kind, verb="cdn", repo=repo, path=path)
             self._serve(connection, request, route, path)
 
     def _serve(self, connection: Connection, request: Request, route: Route, path: str) -> None:
@@ -298,7 +322,7 @@ class Hub:
     def _record(self, request: Request, route: Route) -> Record:
         """Put a request into the log, before its answer: a client may look at once."""
         record = Record(
-            origin="cdn" if route.kind == "cdn" else "api",
+            origin="cdn" if route.verb == "cdn" else "api",
             kind=route.kind,
             method=request.method,
             path=request.target,
@@ -317,8 +341,12 @@ class Hub:
             if route.kind == "cdn":
                 return answer_cdn(self._links, request)
             if route.verb == "resolve":
-                return answer_resolve(self, self._links, request, route)
-            return answer_api(self, request, route)
+                return answer_resolve(self, self._links, self._xets, request, route)
+            if route.kind in ("xet", "xet-plan"):
+                return answer_xet(self, self._xets, request)
+            if route.verb == "xet-read-token":
+                return answer_token(self, self._xets, request, route)
+            return answer_api(self, self._xets, request, route)
         except Refused as refused:
             return refused.reply
         except Exception:
@@ -351,7 +379,7 @@ def _answer_status(fault: Fault, on: str) -> Reply:
         raise Hangup
     head = dict(fault.headers)
     if fault.status == 429:
-        head.setdefault("RateLimit", f'"{on}";r=0;t={head["Retry-After"]}')
+        head.setdefault("RateLimit", f'"{on}";r=0;t={head.get("Retry-After", 1)}')
         head.setdefault("RateLimit-Policy", f'"fixed window";"{on}";q=500;w=300')
     return Reply(fault.status, head, Memory(fault.body or b"a fault of the test hub"))
 

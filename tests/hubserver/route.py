@@ -25,7 +25,10 @@ KINDS = {"models": "model", "datasets": "dataset", "spaces": "space"}
 
 _COMMIT = re.compile("[0-9a-f]{40}")
 
-VERBS = ("revision", "tree", "paths-info", "refs", "commits", "auth-check", "resolve")
+VERBS = (
+    *("revision", "tree", "paths-info", "refs", "commits", "auth-check", "resolve"),
+    "xet-read-token",
+)
 
 
 class Shelf(Protocol):
@@ -37,6 +40,11 @@ class Shelf(Protocol):
     gzip: bool
     link_seconds: float
     page_size: int
+    prefix: str
+    next_page: str | None
+    xet: bool
+    xet_seconds: float
+    xet_url: str | None
     repos: dict[tuple[str, str], Repo]
     redirects: dict[tuple[str, str], tuple[str, int]]
 
@@ -52,7 +60,7 @@ class Route:
     """What one request asks for."""
 
     kind: str
-    """``api``, ``resolve``, ``resolve-cache`` or ``cdn``"""
+    """``api``, ``resolve``, ``resolve-cache``, ``cdn``, ``xet-plan`` or ``xet``"""
     verb: str
     """Of the API: ``info``, ``tree`` and so on; ``whoami``; empty where nothing is there."""
     repo_kind: str = ""
@@ -158,6 +166,7 @@ def open_repo(hub: Shelf, request: Request, route: Route) -> Repo:
     if moved:
         new, status = moved
         location = request.target.replace(f"/{quote(route.repo)}", f"/{quote(new)}", 1)
+        location = hub.prefix + location
         message = f"Temporary Redirect. Redirecting to {location}"
         head = {"Location": location, "Content-Type": "text/plain; charset=utf-8"}
         raise Refused(Reply(status, head, Memory(message.encode())))

@@ -85,7 +85,7 @@ class Record:
     origin: str
     """``api`` or ``cdn``"""
     kind: str
-    """``api``, ``resolve``, ``resolve-cache`` or ``cdn``"""
+    """``api``, ``resolve``, ``resolve-cache``, ``cdn``, ``xet-plan`` or ``xet``"""
     method: str
     path: str
     """The request's target as sent, with the query."""
