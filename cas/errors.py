@@ -123,6 +123,23 @@ class Offline(SourceError):
     exit_code = 3
 
 
+def remedy(error: OSError) -> str | None:
+    """Return what to do about an error of the system, where that can be said."""
+    import errno
+
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "cas gc frees what nothing refers to; CAS_STORE=DIR names a store on another disk"
+    if error.errno == errno.EROFS:
+        return "mount shows what is read-only; CAS_STORE=DIR names another store"
+    if error.errno == errno.EIO:
+        return "dmesg tells what the disk says"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "ulimit -n 4096"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "ls -ld tells whose it is; CAS_STORE=DIR names a store that you may write"
+    return None
+
+
 def typed(word: str) -> str:
     """Return *word* as it is typed into a shell, for a hint."""
     if word.isascii() and word.replace("/", "").replace("_", "").replace(".", "").isalnum():

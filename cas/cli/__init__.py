@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from cas.errors import CasError
+from cas.errors import CasError, remedy
 
 __all__ = ["run"]
 
@@ -50,7 +50,9 @@ def run(argv: list[str]) -> int:
         return code if _flush() else 1
     except OSError as error:
         where = error.filename or "stdout"
-        terminal.error(f"{where}: {error.strerror or error}", _remedy(error))
+        terminal.error(
+            f"{where}: {error.strerror or error}", remedy(error) if error.filename else None
+        )
         silence(sys.stdout)
         return 1
     return code
@@ -87,16 +89,3 @@ def _flush() -> bool:
         silence(sys.stdout)
         return False
     return True
-
-
-def _remedy(error: OSError) -> str | None:
-    import errno
-
-    in_store = any(f"/{room}/" in str(error.filename) for room in ("objects", "trees", "staging"))
-    if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename:
-        return "cas gc frees what nothing refers to; CAS_STORE=DIR names a store on another disk"
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and in_store:
-        return "CAS_STORE=DIR names a store that you may write"
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return "ulimit -n 4096"
-    return None

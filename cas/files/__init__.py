@@ -23,7 +23,7 @@ from cas.files.names import (
     writer_is_alive,
     writer_is_dead,
 )
-from cas.files.sync import FSYNC_MANY, fsync_dir, start_writeback, sync_all, sync_open
+from cas.files.sync import FSYNC_MANY, fsync_dir, named, start_writeback, sync_all, sync_open
 from cas.files.write import (
     NO_LINKS,
     exchange,
@@ -36,7 +36,7 @@ from cas.files.write import (
 
 __all__ = [
     "FSYNC_MANY", "NO_LINKS", "PREFIX", "copy_file", "copy_range", "discard", "exchange",
-    "file_system", "fsync_dir", "hold", "host", "is_temporary", "locks_hold", "make_dirs",
+    "file_system", "fsync_dir", "hold", "host", "is_temporary", "locks_hold", "make_dirs", "named",
     "reflink", "reflink_fd", "remove_tree", "replace", "replace_symlink", "start_writeback",
     "sweep", "sync_all", "sync_open", "temporary_name", "umask", "write_new", "writer_is_alive",
     "writer_is_dead",

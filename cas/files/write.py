@@ -8,7 +8,7 @@ import stat
 from functools import cache
 
 from cas.files.names import discard, temporary_name
-from cas.files.sync import fsync_dir, libc
+from cas.files.sync import fsync_dir, libc, named
 
 __all__ = ["NO_LINKS", "exchange", "make_dirs", "replace", "replace_symlink", "umask", "write_new"]
 
@@ -135,9 +135,10 @@ def _write(path: str, data: bytes, mode: int) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
-        os.fchmod(fd, mode)
-        os.fsync(fd)
+        with named(path):
+            while view:
+                view = view[os.write(fd, view) :]
+            os.fchmod(fd, mode)
+            os.fsync(fd)
     finally:
         os.close(fd)

@@ -18,7 +18,9 @@ from cas.project.held import root_id_of
 from cas.request import HubRequest
 from cas.store import (
     GRACE,
+    Bad,
     collect,
+    make_durable,
     mend,
     read_listing,
     read_root,
@@ -132,9 +134,13 @@ def _repair(project: Project, lock: Lockfile, result: Verified, progress: Progre
             asset = by_tree.get(tree)
             mend(store, listing, renew, origin_of(asset) if asset else {"local": True})
         except (CasError, OSError) as error:
-            progress.note(f"tree t1:{tree[:12]}… can't be repaired: {error}")
+            told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+            progress.note(f"tree t1:{tree[:12]}… can't be repaired: {told}")
+            if tree not in {bad.hash for bad in result.bad}:
+                result.bad.append(Bad(tree, f"it can't be repaired: {told}", tree=True))
             continue
         fixed |= {tree, *(entry.digest for entry in listing)}
+    make_durable(store, fixed & result.trees)
     _repair_root(project, result, fixed)
     loose = {d for d in damaged if d not in fixed and d in usable(store, {d: None})}
     wanted = _wanted(listings, fixed) | _of_experiments(store)

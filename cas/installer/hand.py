@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from cas.errors import CasError, NotPulled, UsageError, ViewBlocked, typed
+from cas.errors import CasError, NotPulled, UsageError, ViewBlocked, remedy, typed
 from cas.files import (
     copy_file,
     discard,
@@ -16,6 +16,7 @@ from cas.files import (
     temporary_name,
     umask,
 )
+from cas.installer.link import sweep_project
 from cas.names import view_of
 from cas.progress import QUIET
 from cas.project import look
@@ -38,7 +39,9 @@ def edit(project: Project, word: str, *, progress: Progress = QUIET) -> str:
     asset = project.read_lock().find(word)
     view = view_of(asset.name)
     path = os.path.join(project.root, view)
+    sweep_project(project, [asset.name])
     if asset.name in project.edited() and not os.path.islink(path) and os.path.exists(path):
+        fsync_dir(os.path.dirname(path))  # an edit that was killed may not have got so far
         return path
     if not look(project.root, view).replaceable:
         raise ViewBlocked(f"{view} is no view of cas's, so it was left alone",
@@ -53,7 +56,10 @@ def edit(project: Project, word: str, *, progress: Progress = QUIET) -> str:
         else:
             os.rename(work, path)
     except OSError as error:
-        raise CasError(f"{view} can't be made writable: {error.strerror}") from None
+        raise CasError(
+            f"{view} can't be made writable: {error.strerror} ({error.filename})",
+            hint=remedy(error),
+        ) from None
     finally:
         discard(work)
     sync_all([os.path.dirname(path)], on=project.root)
@@ -96,7 +102,9 @@ def export(
         fsync_dir(target)
         fsync_dir(os.path.dirname(target))
     except OSError as error:
-        raise CasError(f"{directory!r} can't be written: {error.strerror}") from None
+        raise CasError(
+            f"{directory!r} can't be written: {error.strerror}", hint=remedy(error)
+        ) from None
     return [os.path.normpath(os.path.join(target, path)) for path in paths]
 
 
@@ -125,7 +133,9 @@ def _copy(project: Project, asset: Asset, target: str, progress: Progress) -> No
             try:
                 copy_file(os.path.join(tree, name), place)
             except OSError as error:
-                raise CasError(f"{place!r} can't be written: {error.strerror}") from None
+                raise CasError(
+                    f"{place!r} can't be written: {error.strerror}", hint=remedy(error)
+                ) from None
             os.chmod(place, 0o666 & ~umask())
             made.append(place)
             progress.advance(files[name].st_size, files=1)

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cas.errors import CasError, ViewBlocked, typed
+from cas.errors import CasError, ViewBlocked, remedy, typed
 from cas.files import discard, replace_symlink, sweep, sync_all, temporary_name
 from cas.names import view_of
 from cas.project import look
@@ -96,7 +96,8 @@ def link_views(
             continue
         except OSError as error:
             seen.refused.append((asset, CasError(
-                f"the view {view} can't be made: {error.strerror} ({error.filename})"
+                f"the view {view} can't be made: {error.strerror} ({error.filename})",
+                hint=remedy(error),
             )))  # fmt: skip
             continue
         if aside:
@@ -119,7 +120,7 @@ def sweep_project(project: Project, names: Iterable[str] = ()) -> None:
     """Remove what killed commands left beside the project's files, and beside these views."""
     views = [view_of(name) for name in names]
     inside = {os.path.dirname(v) for v in views if look(project.root, v).state != "outside"}
-    for directory in ("", "assets/.cas", *sorted(inside)):
+    for directory in ("", "assets", "assets/.cas", *sorted(inside)):
         sweep(os.path.join(project.root, directory))
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cas.digest import hash_path
-from cas.errors import CasError, ListingError, UsageError, typed
+from cas.errors import CasError, ListingError, UsageError, remedy, typed
+from cas.files import discard, fsync_dir, temporary_name
 from cas.installer.space import check_space
 from cas.listing import Listing, check_path, is_left_out
 from cas.store import Publisher, Staging, add_file, read_listing
@@ -16,7 +17,7 @@ from cas.store import Publisher, Staging, add_file, read_listing
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cas.digest import Sums
+    from cas.digest import Digest, Sums
     from cas.lockfile import Asset
     from cas.progress import Progress
     from cas.store import Store
@@ -110,7 +111,7 @@ def _imported(entries: Mapping[str, Sums], single: str | None) -> Imported:
 def _unreadable(place: str, error: OSError) -> Exception:
     """Return our error for a source that can't be read; any other is the store's, as it is."""
     if error.filename is None or error.filename == place:
-        return CasError(f"{place!r} can't be read: {error.strerror}")
+        return CasError(f"{place!r} can't be read: {error.strerror}", hint=remedy(error))
     return error
 
 
@@ -163,7 +164,9 @@ def files_below(
         try:
             entries = list(os.scandir(place))
         except OSError as error:
-            raise CasError(f"{place!r} can't be read: {error.strerror}") from None
+            raise CasError(
+                f"{place!r} can't be read: {error.strerror}", hint=remedy(error)
+            ) from None
         for entry in entries:
             name = f"{inner}{entry.name}"
             if is_left_out(name) or is_left_out(name + "/"):
@@ -186,25 +189,46 @@ def files_below(
     return sorted(found)
 
 
-def take_away(store: Store, place: str, asset: Asset) -> None:
-    """Remove the old names of what was moved in, where they are the objects or have their bytes."""
+def take_away(store: Store, place: str, asset: Asset, progress: Progress) -> None:
+    """Remove the old names of what was moved in: all of them in one step, or none.
+
+    A directory that was half taken away would be another asset to the next ``add`` of it. So
+    where something in it was left out, or is not what was taken in, all of it stays.
+    """
     listing = read_listing(store, asset.tree)
-    if listing is None:
+    taken = dict(listing.entries) if listing else {}
+    found = {asset.file or "": place} if asset.file else _everything_below(place)
+    if found.keys() != taken.keys() or not all(
+        _is_object(store, old, taken[path]) for path, old in found.items()
+    ):
+        progress.note(f"{place!r} was taken in and stays: not all that is in it is in the asset")
         return
-    for path, digest in listing:
-        old = place if asset.file else os.path.join(place, path)
-        try:
-            its = os.path.samestat(os.lstat(old), os.lstat(store.object(digest)))
-            if its or hash_path(old).sha256 == digest:
-                os.unlink(old)
-        except FileNotFoundError:
-            continue
-    if not asset.file:
-        for directory, _, _ in os.walk(place, topdown=False):
-            try:
-                os.rmdir(directory)
-            except OSError:
-                continue  # something is left in it that was not taken in
+    parent = os.path.dirname(os.path.abspath(place))
+    aside = os.path.join(parent, temporary_name())
+    os.rename(place, aside)
+    fsync_dir(parent)
+    discard(aside)
+
+
+def _everything_below(place: str) -> dict[str, str]:
+    """Return name → path of all that is below a directory and is no directory."""
+    found = {}
+    for directory, directories, files in os.walk(place):
+        links = [name for name in directories if os.path.islink(os.path.join(directory, name))]
+        for name in (*files, *links):
+            path = os.path.join(directory, name)
+            found[os.path.relpath(path, place)] = path
+    return found
+
+
+def _is_object(store: Store, path: str, digest: Digest) -> bool:
+    try:
+        status, its = os.lstat(path), os.lstat(store.object(digest))
+        return os.path.samestat(status, its) or (
+            stat.S_ISREG(status.st_mode) and hash_path(path).sha256 == digest
+        )
+    except OSError:
+        return False
 
 
 def _check_name(name: str, place: str) -> None:

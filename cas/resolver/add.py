@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from cas.errors import ListingError, StoreError, UsageError, typed
-from cas.files import discard, temporary_name
+from cas.files import discard, exchange, fsync_dir, temporary_name
 from cas.installer import Bringer, link_views
 from cas.installer.link import Linked, check_views
 from cas.installer.local import take_away
@@ -93,7 +93,7 @@ def add(
         raise StoreError(f"the store {project.store.root} loses what is put into it",
                          hint="cas verify")  # fmt: skip
     if options.move and place and not own_view:
-        take_away(project.store, place, new)
+        take_away(project.store, place, new, progress)
     if old == new and requests.get(name) == request:
         return []
     return [move_of(bringer, name, old, new)]
@@ -153,18 +153,15 @@ def publish(
 
 
 def _swap(project: Project, asset: Asset, tree: str) -> None:
-    """Put the view in the place of the files that the asset was just made of."""
+    """Put the view in the place of the files that the asset was just made of, in one step."""
     path = os.path.join(project.root, view_of(asset.name))
-    aside = os.path.join(os.path.dirname(path), temporary_name())
-    os.rename(path, aside)
+    work = os.path.join(os.path.dirname(path), temporary_name())
+    os.symlink(project.target_of(asset, tree), work)
     try:
-        seen = link_views(project, [(asset, tree)], Linked())
-        if seen.refused:
-            raise seen.refused[0][1]
-    except BaseException:
-        os.rename(aside, path)
-        raise
-    discard(aside)
+        exchange(work, path)
+        fsync_dir(os.path.dirname(path))
+    finally:
+        discard(work)  # the link, or the files that it stands for now
     if asset.name in project.edited():
         project.set_edited(project.edited() - {asset.name})
 

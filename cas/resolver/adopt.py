@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from cas.digest import CHUNK, git_blob_hasher
 from cas.errors import CasError, UsageError, typed
 from cas.installer import Bringer
+from cas.installer.link import sweep_project
 from cas.installer.local import files_below
 from cas.names import check_name, check_names
 from cas.progress import QUIET
@@ -75,6 +76,7 @@ def adopt(
     from dataclasses import replace
 
     requests = dict(project.read_settings().requests)
+    sweep_project(project, project.read_lock().assets)
     places = [os.path.abspath(path) for path in paths] or _candidates(project)
     found = []
     done: list[Adopted] = []

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cas import lockfile
-from cas.errors import LockfileError
-from cas.files import replace
+from cas.errors import LockfileError, remedy
+from cas.files import fsync_dir, replace
 from cas.installer.link import sweep_project
 from cas.project.requests import edit
 
@@ -72,12 +72,15 @@ def change_lock(
     now = whole if whole is not None else lockfile.parse(before)
     after = now.with_assets(new, without=without).text().encode()
     if after == before:
+        fsync_dir(project.root)  # whoever wrote it may have been killed before that
         return False
     lockfile.parse(after)  # what is written must read back
     try:
         replace(project.lock_path, after)
     except OSError as error:
-        raise LockfileError(f"{project.lock_path} can't be written: {error.strerror}") from None
+        raise LockfileError(
+            f"{project.lock_path} can't be written: {error.strerror}", hint=remedy(error)
+        ) from None
     return True
 
 
@@ -89,10 +92,13 @@ def change_requests(project: Project, changes: Mapping[str, Request | None]) -> 
     before = project.requests_bytes()
     after = edit(before, changes)
     if after == before:
+        fsync_dir(project.root)
         return False
     path = os.path.realpath(os.path.join(project.root, "pyproject.toml"))
     try:
         replace(path, after)
     except OSError as error:
-        raise LockfileError(f"{path} can't be written: {error.strerror}") from None
+        raise LockfileError(
+            f"{path} can't be written: {error.strerror}", hint=remedy(error)
+        ) from None
     return True

@@ -17,6 +17,7 @@ from cas.files import (
     FSYNC_MANY,
     NO_LINKS,
     discard,
+    named,
     replace,
     sync_all,
     sync_open,
@@ -94,7 +95,8 @@ class Publisher:
             return
         try:
             if len(batch) <= FSYNC_MANY and all(staged.fd >= 0 for staged in batch):
-                sync_open([staged.fd for staged in batch])
+                with named(batch[0].path):
+                    sync_open([staged.fd for staged in batch])
             else:
                 sync_all([staged.path for staged in batch], on=self._root)
         except OSError:
@@ -104,7 +106,7 @@ class Publisher:
         for staged in batch:
             staged.close()
         names: dict[Digest, Known] = {}
-        directories = {self._store.place("objects")}
+        directories = {self._store.root, self._store.place("objects")}
         try:
             for staged in batch:
                 if staged.sums is None:

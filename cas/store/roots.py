@@ -136,29 +136,31 @@ def _settle(
     same = old is not None and (old.machine, old.path, old.lock, old.trees, old.experiments) == (
         host(), path, lock, wanted, held,
     )  # fmt: skip
-    if old is None or not same or now - old.last_seen >= SEEN_NOTED:
-        generations = old.generations if old else ()
-        if old and old.trees != wanted:
-            ended = (now, old.trees)
-            others = tuple(g for g in generations if g[1] not in (wanted, old.trees))
-            generations = (ended, *others)[:GENERATIONS]
-        table = {
-            "version": 1,
-            "machine": host(),
-            "path": path,
-            "lock": lock,
-            "trees": list(wanted),
-            "experiments": list(held),
-            "generations": [
-                {"ended": at.isoformat(timespec="seconds"), "trees": list(named)}
-                for at, named in generations
-            ],
-            "last_seen": now.isoformat(timespec="seconds"),
-        }
-        replace(place, seal(table, indent=1), mode=0o644)
-        back = read_root(store, root)
-        if back is None or back.trees != wanted:
-            raise StoreError(f"root {place}: it does not read back as it was written")
+    if old is not None and same and now - old.last_seen < SEEN_NOTED:
+        fsync_dir(os.path.dirname(place))  # whoever wrote it may have been killed before that
+        return
+    generations = old.generations if old else ()
+    if old and old.trees != wanted:
+        ended = (now, old.trees)
+        others = tuple(g for g in generations if g[1] not in (wanted, old.trees))
+        generations = (ended, *others)[:GENERATIONS]
+    table = {
+        "version": 1,
+        "machine": host(),
+        "path": path,
+        "lock": lock,
+        "trees": list(wanted),
+        "experiments": list(held),
+        "generations": [
+            {"ended": at.isoformat(timespec="seconds"), "trees": list(named)}
+            for at, named in generations
+        ],
+        "last_seen": now.isoformat(timespec="seconds"),
+    }
+    replace(place, seal(table, indent=1), mode=0o644)
+    back = read_root(store, root)
+    if back is None or back.trees != wanted:
+        raise StoreError(f"root {place}: it does not read back as it was written")
 
 
 def end(call: Call) -> None:

@@ -23,6 +23,7 @@ from cas.files import (
     copy_range,
     discard,
     host,
+    named,
     reflink_fd,
     start_writeback,
     writer_is_dead,
@@ -195,24 +196,22 @@ class Staged:
             raise IntegrityError(
                 self._what, expected=f"{self._size} bytes", actual=f"at least {end}"
             )
-        at = self.offset
-        view = memoryview(data)
-        while view:
-            count = os.pwrite(self._fd, view, at)
-            at += count
-            view = view[count:]
+        self._put(data, self.offset)
         self._hash(data)
         self._advance(end)
 
+    def _put(self, data: bytes, at: int) -> None:
+        view = memoryview(data)
+        with named(self.path):
+            while view:
+                count = os.pwrite(self._fd, view, at)
+                at += count
+                view = view[count:]
+
     def put(self, data: bytes, sums: Sums) -> None:
         """Write the whole of a new file, whose sums are known, and finish."""
-        at = 0
-        view = memoryview(data)
-        while view:
-            count = os.pwrite(self._fd, view, at)
-            at += count
-            view = view[count:]
-        self.offset = at
+        self._put(data, 0)
+        self.offset = len(data)
         self._seal(sums)
 
     def copy_from(self, source: int, size: int) -> None:
@@ -245,9 +244,10 @@ class Staged:
         reader.start()
         try:
             while self.offset < size:
-                count = copy_range(
-                    source, self._fd, self.offset, min(8 * CHUNK, size - self.offset)
-                )
+                with named(self.path):
+                    count = copy_range(
+                        source, self._fd, self.offset, min(8 * CHUNK, size - self.offset)
+                    )
                 if not count:
                     break
                 self._advance(self.offset + count)
@@ -299,9 +299,11 @@ class Staged:
                 f"{status.st_size} ({self.path})"
             )
         if self._taken:  # its bytes may be older than gc's grace; they are published now
-            os.utime(self._fd)
+            with named(self.path):
+                os.utime(self._fd)
             status = os.fstat(self._fd)
-        os.fchmod(self._fd, 0o444)
+        with named(self.path):
+            os.fchmod(self._fd, 0o444)
         self.inode, self.mtime_ns = status.st_ino, status.st_mtime_ns
         self.sums = sums
 

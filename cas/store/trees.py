@@ -186,7 +186,7 @@ def make_durable(store: Store, digests: Iterable[Digest]) -> None:
     if store.readonly:
         return
     parents = {os.path.dirname(store.tree(digest)) for digest in digests}
-    sync_all([*parents, store.place("trees")], on=store.root)
+    sync_all([*parents, store.place("trees"), store.root], on=store.root)
 
 
 def walk(path: str) -> dict[str, os.stat_result]:
