@@ -80,6 +80,8 @@ def verify_assets(
     names = _names(project.store, lock, result)
     if repair and (result.bad or result.trees):
         _repair(project, lock, result, progress)
+    if repair:
+        make_durable(project.store)  # a repair that was killed may not have got so far
     return result, names
 
 

@@ -63,6 +63,8 @@ def edit(project: Project, word: str, *, progress: Progress = QUIET) -> str:
     finally:
         discard(work)
     sync_all([os.path.dirname(path)], on=project.root)
+    if asset.name not in project.edited():  # a pull beside it saw the view still
+        project.set_edited(project.edited() | {asset.name})
     return path
 
 

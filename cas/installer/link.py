@@ -122,6 +122,8 @@ def sweep_project(project: Project, names: Iterable[str] = ()) -> None:
     inside = {os.path.dirname(v) for v in views if look(project.root, v).state != "outside"}
     for directory in ("", "assets", "assets/.cas", *sorted(inside)):
         sweep(os.path.join(project.root, directory))
+    if look(project.root, "assets/.cas/edited").state != "outside":
+        project.tidy_edited()
 
 
 def unlink_view(project: Project, name: str) -> str | None:

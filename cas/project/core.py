@@ -162,20 +162,29 @@ class Project:
         replace(os.path.join(self.root, "assets/.cas/edited"), text.encode())
         self._hide_from_git(names)
 
+    def tidy_edited(self) -> None:
+        """Write down again what is being edited, where a command was killed before it did."""
+        edited = self.edited()
+        copies = {n for n in edited if not os.path.islink(os.path.join(self.root, view_of(n)))}
+        if copies != edited:
+            self.set_edited(copies)
+        else:
+            self._hide_from_git(copies)
+
     def _hide_from_git(self, names: set[str]) -> None:
         """Keep copies that are being edited out of git, their ``*.md`` files too."""
-        from cas.files import replace
-
         place = os.path.join(self.root, "assets/.gitignore")
+        views = "".join(f"/{view_of(name).removeprefix('assets/')}\n" for name in sorted(names))
+        wanted = f"{HIDDEN}\n{views}"
         try:
             with open(place, encoding="utf-8", errors="replace") as file:
-                if file.readline().rstrip("\n") != HIDDEN:
-                    return  # a person's own
+                found = file.read(1 << 20)
         except FileNotFoundError:
-            if not names:
-                return
-        views = "".join(f"/{view_of(name).removeprefix('assets/')}\n" for name in sorted(names))
-        replace(place, f"{HIDDEN}\n{views}".encode())
+            found = wanted if not names else f"{HIDDEN}\n"
+        if found != wanted and found.startswith(f"{HIDDEN}\n"):  # else it is a person's own
+            from cas.files import replace
+
+            replace(place, wanted.encode())
 
     def tree_of(self, asset: Asset) -> tuple[str, dict[str, int]] | None:
         """Return (path, mtimes of directories) of the tree that an asset has here, or None.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from cas.errors import ListingError, StoreError, UsageError, typed
 from cas.files import discard, exchange, fsync_dir, temporary_name
 from cas.installer import Bringer, link_views
-from cas.installer.link import Linked, check_views
+from cas.installer.link import Linked, check_views, sweep_project
 from cas.installer.local import take_away
 from cas.names import check_name, check_names, view_of
 from cas.progress import QUIET
@@ -54,6 +54,8 @@ def add(
         check_writable(project)
     lock = project.read_lock()
     requests = project.read_settings().requests
+    if not options.dry_run:
+        sweep_project(project)
     name, request, place = meaning(project, lock, requests, word, options)
     try:
         check_name(name)

@@ -178,15 +178,22 @@ def build(
     return final, sidecar
 
 
-def make_durable(store: Store, digests: Iterable[Digest]) -> None:
+def make_durable(store: Store, digests: Iterable[Digest] | None = None) -> None:
     """Sync the names of trees that stand: whoever made them may have been stopped before that.
 
-    Call it before a view is pointed at a tree that was found (I3).
+    Call it before a view is pointed at a tree that was found (I3). Without *digests*, sync
+    the names of all objects and trees.
     """
     if store.readonly:
         return
-    parents = {os.path.dirname(store.tree(digest)) for digest in digests}
-    sync_all([*parents, store.place("trees"), store.root], on=store.root)
+    if digests is None:
+        rooms = [store.place(room) for room in ("objects", "trees")]
+        parents = {entry.path for room in rooms for entry in os.scandir(room) if entry.is_dir()}
+        parents |= set(rooms)
+    else:
+        parents = {os.path.dirname(store.tree(digest)) for digest in digests}
+        parents.add(store.place("trees"))
+    sync_all([*parents, store.root], on=store.root)
 
 
 def walk(path: str) -> dict[str, os.stat_result]:

@@ -155,8 +155,9 @@ def _pins(before: Seen, now: Seen) -> list[str]:
 
 def _half_made(before: Seen, now: Seen, after: Seen) -> str:
     """Return what of the files that a command makes in the project is there in part, or ``""``."""
-    made = {p: v for p, v in after.names.items() if p not in before.names and v[:2] != "->"}
-    there = {p: v for p, v in now.names.items() if p not in before.names and v[:2] != "->"}
+    aside = {*before.names, "assets/.gitignore"}  # it names what is edited, and is made before
+    made = {p: v for p, v in after.names.items() if p not in aside and v[:2] != "->"}
+    there = {p: v for p, v in now.names.items() if p not in aside and v[:2] != "->"}
     if there and there != made:
         return f"{len(there)} files were made, of {len(made)} (as {min(there)})"
     return ""
