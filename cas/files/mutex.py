@@ -7,6 +7,7 @@ import fcntl
 import os
 from contextlib import contextmanager
 
+from cas.files.sync import named
 from cas.files.write import umask
 
 TYPE_CHECKING = False
@@ -79,7 +80,8 @@ def _open(path: str) -> int:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
             continue
-        os.fchmod(fd, 0o664 & ~umask())
+        with named(path):
+            os.fchmod(fd, 0o664 & ~umask())
         return fd
     raise OSError(errno.EACCES, os.strerror(errno.EACCES), path)
 

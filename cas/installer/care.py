@@ -7,7 +7,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from cas.digest import Digest
-from cas.errors import CasError, StoreError
+from cas.errors import CasError, StoreError, remedy
 from cas.installer.bring import Bringer
 from cas.installer.origin import origin_of
 from cas.installer.pull import needs_of
@@ -137,6 +137,7 @@ def _repair(project: Project, lock: Lockfile, result: Verified, progress: Progre
             mend(store, listing, renew, origin_of(asset) if asset else {"local": True})
         except (CasError, OSError) as error:
             told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+            result.hint = remedy(error) if isinstance(error, OSError) else error.hint
             progress.note(f"tree t1:{tree[:12]}… can't be repaired: {told}")
             if tree not in {bad.hash for bad in result.bad}:
                 result.bad.append(Bad(tree, f"it can't be repaired: {told}", tree=True))

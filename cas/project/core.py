@@ -9,7 +9,16 @@ import sys
 import time
 
 from cas import warm
-from cas.errors import CasError, Edited, LockfileError, NoProject, NotPulled, StoreError, typed
+from cas.errors import (
+    CasError,
+    Edited,
+    LockfileError,
+    NoProject,
+    NotPulled,
+    StoreError,
+    remedy,
+    typed,
+)
 from cas.names import find, kind_of, view_of
 from cas.project.uses import Used, Uses
 
@@ -83,7 +92,7 @@ class Project:
         try:
             return _read_regular(self.lock_path)
         except OSError as error:
-            raise LockfileError(f"{self.lock_path}: {error.strerror}") from None
+            raise LockfileError(f"{self.lock_path}: {error.strerror}", hint=remedy(error)) from None
 
     def requests_bytes(self) -> bytes | None:
         """Return the bytes of pyproject.toml, or None if there is none."""
@@ -92,7 +101,9 @@ class Project:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise CasError(f"{self.root}/{REQUESTS}: {error.strerror}") from None
+            raise CasError(
+                f"{self.root}/{REQUESTS}: {error.strerror}", hint=remedy(error)
+            ) from None
 
     def read_lock(self) -> Lockfile:
         """Read assets.lock; raise LockfileError."""

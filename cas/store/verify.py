@@ -60,6 +60,8 @@ class Verified:
     """Objects, listings too."""
     bytes: int = 0
     bad: list[Bad] = field(default_factory=list)
+    hint: str | None = None
+    """What to do about what kept a repair from its work, where that can be said."""
     trees: set[Digest] = field(default_factory=set)
     """The trees that hold something bad."""
     roots: list[str] = field(default_factory=list)
