@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -85,12 +86,26 @@ def program(code, *words, strace=(), user=None, home=None, check=True, umask=Non
     more = {"umask": umask} if umask is not None else {}
     if user is not None:
         more |= {"user": user, "group": user, "extra_groups": []}
+    if user is not None and not readable_by(user):
+        pytest.skip(f"{sys.executable} can't be run by another user")
     done = subprocess.run(
         command, env=env, capture_output=True, text=True, timeout=timeout, cwd="/", **more
     )
     if check and done.returncode:
         raise AssertionError(done.stderr[-3000:])
     return done
+
+
+@cache
+def readable_by(uid):
+    """Say whether that user can run this interpreter."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", "import cas"], user=uid, group=uid, extra_groups=[], check=False
+        )
+    except PermissionError:
+        return False
+    return done.returncode == 0
 
 
 @contextmanager

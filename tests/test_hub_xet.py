@@ -392,6 +392,7 @@ def test_a_process_that_was_forked_after_xet_uses_it_too(store):
     assert not store.count(kind="cdn")
 
 
+@pytest.mark.full
 def test_memory_stays_bounded(store, tmp_path):
     # the library alone may keep 1.5 GB ahead
     path = tmp_path / "big"
