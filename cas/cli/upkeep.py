@@ -64,7 +64,8 @@ def verify(args: argparse.Namespace, out: Terminal) -> int:
         f"{report['objects']} objects, {human(report['bytes'])}: {len(report['bad'])} bad{told}"
     )
     if report["bad"] and args.repair:
-        out.error(f"{len(report['bad'])} could not be repaired", result.hint)
+        reason = report["bad"][-1]["reason"]
+        out.error(f"{len(report['bad'])} could not be repaired: {reason}", result.hint)
     if report["bad"] and not args.repair:
         out.say("cas verify --repair fetches them again")
     return 1 if report["bad"] else 0

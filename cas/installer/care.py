@@ -139,8 +139,8 @@ def _repair(project: Project, lock: Lockfile, result: Verified, progress: Progre
             told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
             result.hint = remedy(error) if isinstance(error, OSError) else error.hint
             progress.note(f"tree t1:{tree[:12]}… can't be repaired: {told}")
-            if tree not in {bad.hash for bad in result.bad}:
-                result.bad.append(Bad(tree, f"it can't be repaired: {told}", tree=True))
+            result.bad = [bad for bad in result.bad if bad.hash != tree]
+            result.bad.append(Bad(tree, f"it can't be repaired: {told}", tree=True))
             continue
         fixed |= {tree, *(entry.digest for entry in listing)}
     make_durable(store, fixed & result.trees)
