@@ -1,7 +1,4 @@
-"""The user's Hugging Face cache: what it holds is taken into a store, hashed, never trusted.
-
-``adopt`` stands in for the installer's loop: the Hub's room knows no store.
-"""
+"""The user's Hugging Face cache: what it holds is taken into a store, hashed, never trusted."""
 
 from __future__ import annotations
 
@@ -16,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from cas.digest import open_to_read
-from cas.errors import IntegrityError, StoreError
 from cas.hub import cached, resolve
+from cas.installer.cached import adopt as take_in
+from cas.progress import QUIET
 from cas.store import Publisher, Staging, open_store, verify
 from tests.hubserver import random_pieces
 from tests.test_hub import FAST, ROOT, SMALL, get, hub, login  # noqa: F401
@@ -29,47 +26,10 @@ FILES = {"b.bin": LARGE, "deep/c.bin": LARGE[:100_000], "a.txt": SMALL, "empty.b
 
 def adopt(store, snapshot, files, *, names=()):
     """Take what the user's Hugging Face cache holds of *files*; return key → digest."""
-    took = {}
-    publisher, staging = Publisher(store), Staging(store)
-    for file, path in cached(snapshot, files, names=names):
-        key = file.sha256 or file.git_sha1
-        if key not in took and (staged := _take(staging, file, path)):
-            publisher.add(staged)
-            took[key] = staged.sums.sha256
+    publisher = Publisher(store)
+    took = take_in(Staging(store), publisher, snapshot, files, names, QUIET)
     publisher.flush()
     return took
-
-
-def _take(staging, file, path):
-    """Stage the file at *path* if it is *file*: shared, else linked, else copied; then hashed."""
-    try:
-        fd = open_to_read(path)
-    except OSError:
-        return None
-    try:
-        before = os.fstat(fd)
-        ours = before.st_uid == os.geteuid() and before.st_nlink == 1
-        staged = staging.reflink(fd, path) if file.sha256 else None
-        if staged is None and file.sha256 and ours:
-            staged = staging.link(path)  # read-only first, then hashed
-        if staged is None:
-            sha1 = None if file.sha256 else file.git_sha1
-            staged = staging.open(path, size=file.size, sha256=file.sha256, git_sha1=sha1)
-        try:
-            if staged.offset < file.size:
-                staged.copy_from(fd, file.size)
-            rested = os.fstat(fd).st_mtime_ns == before.st_mtime_ns
-            sums = staged.finish()
-            if rested and sums.size == file.size and file.sha256 in (None, sums.sha256):
-                return staged
-        except (OSError, IntegrityError, StoreError):
-            pass  # it is fetched then, and what is wrong here is said there
-        staged.abandon(keep=False)
-        if ours:
-            os.fchmod(fd, stat.S_IMODE(before.st_mode))  # as it was
-        return None
-    finally:
-        os.close(fd)
 
 
 @pytest.fixture
