@@ -388,7 +388,7 @@ def test_a_process_that_was_forked_after_xet_uses_it_too(store):
         print(os.waitstatus_to_exitcode(os.wait()[1]))
     """
     out, err = _client(store, code).communicate(timeout=60)
-    assert out == "7\n", err
+    assert out.splitlines()[-1] == "7", err  # hf_xet may tell where it logs, before
     assert not store.count(kind="cdn")
 
 
