@@ -375,7 +375,7 @@ def test_ctrl_c_ends_at_once_while_hf_xet_waits(store, many, tmp_path):
         assert "KeyboardInterrupt" in process.stderr.read()
 
 
-def test_a_process_that_was_forked_after_xet_uses_it_too(store):
+def test_a_process_that_was_forked_after_xet_uses_it_too(store, tmp_path):
     code = """
         import os, cas.hub
         from tests.test_hub import Held
@@ -387,7 +387,7 @@ def test_a_process_that_was_forked_after_xet_uses_it_too(store):
             os._exit(7)
         print(os.waitstatus_to_exitcode(os.wait()[1]))
     """
-    out, err = _client(store, code).communicate(timeout=60)
+    out, err = _client(store, code, HF_HOME=str(tmp_path)).communicate(timeout=60)
     assert out.splitlines()[-1] == "7", err  # hf_xet may tell where it logs, before
     assert not store.count(kind="cdn")
 
