@@ -201,6 +201,7 @@ def no_connection(endpoint: str, reason: str) -> Offline:
 
 
 def _quota(asked: Asked, headers: Mapping[str, str]) -> Fault:
+    # it is there, and left out of the package's list of names
     from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]
 
     # the header is on every answer; it is the reason where nothing remains, or none is given

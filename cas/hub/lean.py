@@ -128,6 +128,7 @@ class Lean:
             connection = http.client.HTTPSConnection(host, port, context=self._context())
         else:
             connection = http.client.HTTPConnection(host, port)
+        # the library calls it with a socket, and types it as the class itself
         connection.response_class = self._response  # type: ignore[assignment]
         connection.timeout = self._limits.connect
         try:
@@ -150,6 +151,7 @@ class Lean:
             return self._tls
 
     def _response(self, sock: socket.socket, *_: Any, **options: Any) -> http.client.HTTPResponse:
+        # all that a response asks of its socket is `makefile`, which the shim has
         return http.client.HTTPResponse(_Shim(sock, self._limits), **options)  # type: ignore[arg-type]
 
 
@@ -285,9 +287,11 @@ def _as_httpx(error: Exception, kind: Any, late: Any) -> Exception:
     import httpx2
 
     if isinstance(error, TimeoutError):
+        # a class of the client's library, whose types say nothing of it
         return late("timed out")  # type: ignore[no-any-return]
     if isinstance(error, http.client.HTTPException) and not isinstance(error, OSError):
         return httpx2.RemoteProtocolError(type(error).__name__)
+    # a class of the client's library, whose types say nothing of it
     return kind(str(error))  # type: ignore[no-any-return]
 
 
