@@ -3,8 +3,8 @@
 A recipe is a pure function of some files and its parameters. This room parses a request's
 options, says which files of the input are read, gives the recipe's id, and builds. It knows
 tokenizers and text, and no store, project or lockfile: directories, digests and plain
-mappings come from above. ``bpe`` is the only recipe, because byte-level BPE is the only
-training that gives the same bytes each time.
+mappings come from above. ``bpe`` trains a tokenizer: byte-level BPE is the only
+training that gives the same bytes each time. ``tokens`` encodes a dataset with one.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 from cas.errors import RecipeError
 from cas.recipes.bpe import BpeRecipe, Built
+from cas.recipes.columns import text_columns
 from cas.recipes.selection import kind_of, select, split_of
 from cas.recipes.semantic import semantic_hash
 from cas.recipes.text import documents
+from cas.recipes.tokens import TokensRecipe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +28,7 @@ __all__ = [
     "BpeRecipe",
     "Built",
     "Recipe",
+    "TokensRecipe",
     "documents",
     "kind_of",
     "parse",
@@ -33,11 +36,12 @@ __all__ = [
     "select",
     "semantic_hash",
     "split_of",
+    "text_columns",
 ]
 
-Recipe = BpeRecipe
+Recipe = BpeRecipe | TokensRecipe
 
-RECIPES: Mapping[str, type[Recipe]] = {"bpe": BpeRecipe}
+RECIPES: Mapping[str, type[Recipe]] = {"bpe": BpeRecipe, "tokens": TokensRecipe}
 
 _NAME = re.compile(r"tokenizers/(?P<dataset>.+)_bpe_(?P<size>[1-9][0-9]{0,8})", re.ASCII)
 

@@ -10,27 +10,30 @@ GPT-2's pre-tokenizer without a prefix space, no normalizer, the whole byte alph
 text is unencodable. Special tokens come first in the vocabulary and count in its size. What
 trains is the text between special tokens and separators: neither is ever learnt as words.
 The files depend on the text and the parameters only: not on the order of files and
-documents, threads, the library's version, times or paths.
+documents, cores, the library's version, times or paths. They are those that ``tokenizers``
+trains, at a fraction of its time: ``counting`` counts words, ``merging`` learns from them.
 """
 
 from __future__ import annotations
 
 import difflib
-import re
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, ClassVar
 
 from cas.digest import hash_bytes, parse_digest
-from cas.errors import RecipeError
+from cas.errors import RecipeError, remedy
+from cas.recipes.counting import Reading, count
 from cas.recipes.layout import BYTES, roles, write_tokenizer
+from cas.recipes.merging import learn
 from cas.recipes.selection import select
 from cas.recipes.semantic import canonical, semantic_hash
-from cas.recipes.text import SEPARATOR, passages
+from cas.recipes.stretches import SEPARATOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from concurrent.futures import Executor
     from pathlib import Path
-    from typing import Self
+    from typing import Literal, Self
 
     from cas.digest import Digest
 
@@ -38,8 +41,8 @@ __all__ = ["BpeRecipe", "Built"]
 
 _LARGEST = 1_000_000
 _SPLITS = ("train", "all")
-_BATCH = 1 << 20  # characters handed to the trainer at once
-_COUNTABLE = 40_000_000_000  # bytes; the trainer counts pairs in 31 bits, and drops what overflows
+_LATER = ("subset", "errors")
+_ERRORS = ("strict", "replace")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +76,12 @@ class BpeRecipe:
     """``train`` or ``all``"""
     files: tuple[str, ...] = ()
     """Patterns; none: the rule for text files."""
-    column: str | None = None
+    column: str | tuple[str, ...] | None = None
+    """The column that is the text, or several, joined by a blank line; None: by its name."""
+    subset: float = 1.0
+    """The part of the documents that counts, chosen by a hash of each: see ``counting.is_in``."""
+    errors: Literal["strict", "replace"] = "strict"
+    """What becomes of bytes that are not UTF-8: an error, or U+FFFD."""
 
     @classmethod
     def parse(cls, options: Mapping[str, object]) -> Self:
@@ -89,6 +97,10 @@ class BpeRecipe:
         for key in ("special", "files"):
             if key in read:
                 read[key] = _strings(key, read[key])
+        if isinstance(read.get("column"), list | tuple):
+            read["column"] = _strings("column", read["column"])
+        if "subset" in read:
+            read["subset"] = _rate(read["subset"])
         recipe = cls(**read)  # type: ignore[arg-type]
         recipe._check()
         return recipe
@@ -101,7 +113,13 @@ class BpeRecipe:
         if self.split not in _SPLITS:
             expected = " or ".join(map(repr, _SPLITS))
             raise _error("split", f"expected {expected}, found {self.split!r}", "--split all")
-        if self.column is not None and not _is_text(self.column):
+        if self.errors not in _ERRORS:
+            expected = " or ".join(map(repr, _ERRORS))
+            what = f"expected {expected}, found {self.errors!r:.60}"
+            raise _error("errors", what, "--errors replace")
+        if self.column is not None and not (
+            isinstance(self.column, tuple) or _is_text(self.column)
+        ):
             what = f"expected the name of a column, found {self.column!r}"
             raise _error("column", what, "--column text")
 
@@ -114,9 +132,14 @@ class BpeRecipe:
 
         The hash is of canonical JSON of the recipe, its version, every parameter with its
         default, and under ``files`` what the patterns chose: sorted ``[path, sha256]``.
+        ``subset`` and ``errors`` are younger than the ids: at their defaults they are left out.
         """
         chosen = sorted([path, parse_digest(digest)] for path, digest in read.items())
-        parameters = {item.name: getattr(self, item.name) for item in fields(self)}
+        parameters = {
+            item.name: getattr(self, item.name)
+            for item in fields(self)
+            if item.name not in _LATER or getattr(self, item.name) != item.default
+        }
         meaning = {**parameters, "recipe": self.name, "version": self.version, "files": chosen}
         return f"r1:{hash_bytes(canonical(meaning))}"
 
@@ -126,42 +149,43 @@ class BpeRecipe:
         files: Sequence[str],
         out: Path,
         progress: Callable[[int, int], None] | None = None,
+        executor: Executor | None = None,
     ) -> Built:
         """Train on *files* of the directory *tree*, and write into the directory *out*.
 
-        *progress* gets bytes read and bytes in all. Nothing is written unless it succeeds.
+        *progress* gets bytes read and bytes in all. The words are counted through *executor*,
+        whose processes have to see *tree*; without one, on the cores of this machine. Nothing
+        is written unless it succeeds.
 
         Raises:
-            RecipeError: a file can't be read as text, or there is no text.
+            RecipeError: a file can't be read as text, there is no text, or *out* can't be
+                written.
         """
         import tokenizers
-        from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-        reading = _Reading(tree, files, progress)
-        tokenizer = Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        trainer = trainers.BpeTrainer(
-            vocab_size=self.vocab_size,
-            min_frequency=self.min_frequency,
-            special_tokens=list(self.special),
-            initial_alphabet=list(BYTES),
-            show_progress=False,
+        reading = Reading(
+            column=self.column,
+            errors=self.errors,
+            subset=self.subset,
+            apart=(SEPARATOR, *self.special),
         )
-        batches = _batches(_between_specials(reading.passages(self.column), self.special))
-        tokenizer.train_from_iterator(batches, trainer=trainer)
-        if not reading.found:
-            message = f"expected documents, found none in {len(files)} files"
-            raise RecipeError(message, hint="--files PATTERN, or --column NAME")
-        written = write_tokenizer(out, tokenizer.to_str(), self.special)
-        size = tokenizer.get_vocab_size()
+        words = count(tree, files, reading, executor=executor, progress=progress)
+        vocabulary, merges = learn(
+            words, self.special, vocab_size=self.vocab_size, min_frequency=self.min_frequency
+        )
+        try:
+            written = write_tokenizer(out, vocabulary, merges, self.special)
+        except OSError as error:
+            message = f"{str(error.filename or out)!r} can't be written: {error.strerror}"
+            raise RecipeError(message, hint=remedy(error)) from error
         return Built(
             semantic=semantic_hash(written),
             made_with=f"tokenizers {tokenizers.__version__}",
-            vocab_size=size,
-            warnings=tuple(self._warnings(size, reading.total)),
+            vocab_size=len(vocabulary),
+            warnings=tuple(self._warnings(len(vocabulary))),
         )
 
-    def _warnings(self, size: int, read: int) -> Iterator[str]:
+    def _warnings(self, size: int) -> Iterator[str]:
         if size < self.vocab_size:
             yield (
                 f"the text fills {size} of the {self.vocab_size} tokens asked for:"
@@ -169,70 +193,6 @@ class BpeRecipe:
             )
         if "eos_token" not in roles(self.special):
             yield "no special token is named as the end of a document, such as '<|endoftext|>'"
-        if read > _COUNTABLE:
-            yield f"{read} bytes of text: a pair that occurs more than 2^31 times is not merged"
-
-
-# The text --------------------------------------------------------------------------------
-
-
-class _Reading:
-    """The text of some files of a tree, and how far it was read."""
-
-    def __init__(
-        self, tree: Path, files: Sequence[str], progress: Callable[[int, int], None] | None
-    ) -> None:
-        self.tree = tree
-        self.files = sorted(files)
-        self.progress = progress
-        self.found = False
-        self.total = sum(self._size(name) for name in self.files)
-
-    def passages(self, column: str | None) -> Iterator[str]:
-        before = 0
-        for name in self.files:
-            self._report(before)
-
-            def moved(position: int, before: int = before) -> None:
-                self._report(before + position)
-
-            for passage in passages(self.tree / name, column, name=name, moved=moved):
-                self.found = True
-                yield passage
-            before += self._size(name)
-        self._report(before)
-
-    def _size(self, name: str) -> int:
-        try:
-            return (self.tree / name).stat().st_size
-        except OSError as error:
-            message = f"{name!r}: can't be read: {error.strerror}"
-            raise RecipeError(message, hint="cas verify") from error
-
-    def _report(self, done: int) -> None:
-        if self.progress is not None:
-            self.progress(done, self.total)
-
-
-def _between_specials(texts: Iterable[str], special: Sequence[str]) -> Iterator[str]:
-    """Yield what the model sees: encoding takes special tokens out before all else."""
-    words = sorted({SEPARATOR, *special}, key=len, reverse=True)  # the longest wins
-    pattern = re.compile("|".join(map(re.escape, words)))
-    for text in texts:
-        yield from filter(None, pattern.split(text))
-
-
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    size = 0
-    for text in texts:
-        batch.append(text)
-        size += len(text)
-        if size >= _BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 # The request -----------------------------------------------------------------------------
@@ -252,7 +212,8 @@ def _unknown(key: str, known: Iterable[str]) -> RecipeError:
 
 
 def _strings(place: str, value: object) -> tuple[str, ...]:
-    flag = "--special '<|endoftext|>'" if place == "special" else "--files PATTERN"
+    flags = {"special": "--special '<|endoftext|>'", "files": "--files PATTERN"}
+    flag = flags.get(place, "--column NAME")
     if not isinstance(value, list | tuple):
         what = f"expected a list of strings, found {value!r:.60}"
         raise _error(place, what, flag)
@@ -261,6 +222,18 @@ def _strings(place: str, value: object) -> tuple[str, ...]:
             what = f"expected a string that is not empty, found {item!r:.60}"
             raise _error(f"{place}[{index}]", what, flag)
     return tuple(value)
+
+
+def _rate(value: object) -> float:
+    """Return a part of the documents: a number, or the text of one."""
+    try:
+        rate = float(value) if isinstance(value, str | int | float) else 0.0
+    except (ValueError, OverflowError):
+        rate = 0.0
+    if isinstance(value, bool) or not 0 < rate <= 1:
+        what = f"expected a part of the documents, above 0 and up to 1, found {value!r:.60}"
+        raise _error("subset", what, "--subset 0.1")
+    return rate
 
 
 def _is_text(value: object) -> bool:

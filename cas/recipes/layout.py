@@ -13,15 +13,21 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["BYTES", "roles", "write_tokenizer"]
+__all__ = ["BYTES", "CHARACTERS", "roles", "tokenizer_json", "write_tokenizer"]
 
 _SHOWN = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
 
-BYTES = frozenset(map(chr, _SHOWN)) | {chr(0x100 + n) for n in range(256 - len(_SHOWN))}
-"""The characters that stand for the 256 bytes, as in GPT-2."""
+_HIDDEN = [byte for byte in range(256) if byte not in _SHOWN]
+
+CHARACTERS = tuple(
+    chr(byte if byte in _SHOWN else 0x100 + _HIDDEN.index(byte)) for byte in range(256)
+)
+"""The character that stands for each byte, as in GPT-2."""
+
+BYTES = frozenset(CHARACTERS)
 
 _ROLES: Mapping[str, frozenset[str]] = {
     "bos_token": frozenset({"bos", "s", "beginoftext", "startoftext"}),
@@ -64,12 +70,28 @@ def _names(token: str) -> set[str]:
     )
 
 
-def write_tokenizer(out: Path, trained: str, special: Sequence[str]) -> bytes:
-    """Write the files of a *trained* tokenizer (the library's JSON); return tokenizer.json."""
-    model = json.loads(trained)["model"]
-    by_id = sorted(model["vocab"].items(), key=lambda item: int(item[1]))
-    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
-    tokenizer = _bytes(_tokenizer(dict(by_id), merges, special))
+def tokenizer_json(
+    vocabulary: Sequence[str], merges: Iterable[tuple[str, str]], special: Sequence[str]
+) -> bytes:
+    """Return the bytes of tokenizer.json.
+
+    *vocabulary* has the tokens by id, *special* first; *merges* the pairs in their order.
+    """
+    by_token = {token: number for number, token in enumerate(vocabulary)}
+    return _bytes(_tokenizer(by_token, [" ".join(merge) for merge in merges], special))
+
+
+def write_tokenizer(
+    out: Path,
+    vocabulary: Sequence[str],
+    merges: Iterable[tuple[str, str]],
+    special: Sequence[str],
+) -> bytes:
+    """Write the files of a tokenizer into *out*; return the bytes of tokenizer.json.
+
+    The arguments are those of ``tokenizer_json``.
+    """
+    tokenizer = tokenizer_json(vocabulary, merges, special)
     named = roles(special)
     others = [token for token in special if token not in named.values()]
     special_map: dict[str, object] = {**named}

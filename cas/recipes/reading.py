@@ -14,7 +14,9 @@ from cas.errors import RecipeError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
-    from typing import BinaryIO
+    from typing import BinaryIO, Literal
+
+    from cas.recipes.stretches import Stretch
 
 __all__ = ["BLOCK", "File", "decoded", "lines"]
 
@@ -27,14 +29,19 @@ class File:
 
     path: Path
     name: str
-    column: str | None
-    moved: Callable[[int], None] | None
+    column: str | tuple[str, ...] | None
+    moved: Callable[[int], None] | None = None
+    stretch: Stretch | None = None
+    """The part that is read; None: all of it."""
+    errors: Literal["strict", "replace"] = "strict"
+    """What becomes of bytes that are not UTF-8: an error, or U+FFFD."""
 
     def error(self, what: str, *, hint: str | None = None) -> RecipeError:
         return RecipeError(f"{self.name!r}: {what}", hint=hint)
 
     def corrupt(self, error: BaseException) -> RecipeError:
-        reason = f"{error}".partition("\n")[0].rstrip(".")
+        said = error.strerror if isinstance(error, OSError) and error.strerror else f"{error}"
+        reason = said.partition("\n")[0].rstrip(".")
         return self.error(f"can't be read: {reason}", hint="cas verify --full")
 
     def report(self, position: int) -> None:
@@ -44,9 +51,9 @@ class File:
 
 def decoded(file: File) -> Iterator[str]:
     """Yield the text of a file in blocks, without a byte order mark in front."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    read = 0
-    started = False
+    decoder = codecs.getincrementaldecoder("utf-8")(file.errors)
+    read = file.stretch.start if file.stretch else 0
+    started = bool(read)
     for data in itertools.chain(_blocks(file), [b""]):
         pending = len(decoder.getstate()[0])
         try:
@@ -55,7 +62,7 @@ def decoded(file: File) -> Iterator[str]:
             where = f"invalid UTF-8 at byte {read - pending + error.start}"
             if file.name.lower().endswith(".gz"):
                 where += " of the unpacked text"
-            raise file.error(where, hint="iconv -t utf-8, or --files PATTERN") from None
+            raise file.error(where, hint="--errors replace, or iconv -t utf-8") from None
         read += len(data)
         if text and not started:
             started = True
@@ -70,8 +77,13 @@ def _blocks(file: File) -> Iterator[bytes]:
             stream: BinaryIO | gzip.GzipFile = raw
             if file.name.lower().endswith(".gz"):
                 stream = gzip.GzipFile(fileobj=raw)
-            while data := stream.read(BLOCK):
-                file.report(raw.tell())
+            start, left = 0, -1
+            if file.stretch and stream is raw:
+                start, left = file.stretch.start, file.stretch.end - file.stretch.start
+                raw.seek(start)
+            while left and (data := stream.read(min(left, BLOCK) if left > 0 else BLOCK)):
+                left -= len(data) if left > 0 else 0
+                file.report(raw.tell() - start)
                 yield data
     except (OSError, EOFError, zlib.error) as error:
         raise file.corrupt(error) from error

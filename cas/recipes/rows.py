@@ -7,7 +7,7 @@ import csv
 import itertools
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cas.recipes.reading import lines
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cas.errors import RecipeError
     from cas.recipes.reading import File
 
-__all__ = ["COLUMNS", "csv_rows", "json_lines", "json_rows", "parquet_texts", "texts"]
+__all__ = ["COLUMNS", "columns_of", "csv_rows", "json_lines", "json_rows", "parquet_texts", "texts"]
 
 COLUMNS = ("text", "content", "textbook", "story", "code")
 _PAIR = ("prompt", "response")
@@ -27,13 +27,14 @@ _LOOKAHEAD = 100  # rows of JSON whose keys together are the columns
 
 def json_lines(file: File, blocks: Iterable[str]) -> Iterator[tuple[str, object]]:
     """Yield the place and the value of each line that is not blank."""
+    after = f" after byte {file.stretch.start}" if file.stretch and file.stretch.start else ""
     for number, line in enumerate(lines(blocks), 1):
         if line.isspace():
             continue
         try:
-            yield f"line {number}", json.loads(line)
+            yield f"line {number}{after}", json.loads(line)
         except (ValueError, RecursionError) as error:
-            what = f"line {number}: expected one JSON value a line: {error}"
+            what = f"line {number}{after}: expected one JSON value a line: {error}"
             raise file.error(what, hint="--files PATTERN") from None
 
 
@@ -80,18 +81,26 @@ def csv_rows(file: File, blocks: Iterable[str]) -> Iterator[tuple[str, object]]:
         raise file.error(f"line {reader.line_num}: {error}", hint="--files PATTERN") from None
 
 
-def texts(file: File, rows: Iterator[tuple[str, object]]) -> Iterator[str]:
-    """Yield the text of rows that are objects or strings."""
+def texts(
+    file: File,
+    rows: Iterator[tuple[str, object]],
+    first: Iterator[tuple[str, object]] | None = None,
+) -> Iterator[str]:
+    """Yield the text of rows that are objects or strings.
+
+    *first* are the first rows of the file, whose keys are the columns, where *rows* begin later.
+    """
     head = list(itertools.islice(rows, _LOOKAHEAD))
-    names = dict.fromkeys(key for _, row in head if isinstance(row, dict) for key in row)
-    columns = _columns(file, list(names)) if names else ()
+    seen = head if first is None else itertools.islice(first, _LOOKAHEAD)
+    names = dict.fromkeys(key for _, row in seen if isinstance(row, dict) for key in row)
+    columns = columns_of(file, list(names)) if names else ()
     filled = False
     number = 0
     for number, (place, row) in enumerate(itertools.chain(head, rows), 1):  # noqa: B007
         if isinstance(row, str) and file.column is None:
             values: list[object] = [row]
         elif isinstance(row, dict):
-            columns = columns or _columns(file, list(row))
+            columns = columns or columns_of(file, list(row))
             values = [row.get(column) for column in columns]
         else:
             expected = "an object" if file.column else "an object or a string"
@@ -101,7 +110,7 @@ def texts(file: File, rows: Iterator[tuple[str, object]]) -> Iterator[str]:
         if text:
             filled = True
             yield text
-    if number and not filled:
+    if number and not filled and file.stretch is None:
         raise _empty(file, columns, number)
 
 
@@ -120,15 +129,16 @@ def _text(file: File, place: str, value: object) -> str | None:
     return value
 
 
-def _columns(file: File, names: Sequence[str]) -> tuple[str, ...]:
+def columns_of(file: File, names: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the columns whose values, joined, are the text."""
     twins = {name for name in names if names.count(name) > 1}
     if file.column is not None:
-        if file.column in names and file.column not in twins:
-            return (file.column,)
-        found = ", ".join(map(repr, names)) or "none"
-        what = f"no column {file.column!r}, found {found}"
-        raise file.error(what, hint="--column NAME")
+        wanted = (file.column,) if isinstance(file.column, str) else file.column
+        for name in wanted:
+            if name not in names or name in twins:
+                found = ", ".join(map(repr, names)) or "none"
+                raise file.error(f"no column {name!r}, found {found}", hint="--column NAME")
+        return wanted
     known = {
         **{name.lower(): name for name in reversed(names)},
         **{name: name for name in names},
@@ -139,8 +149,8 @@ def _columns(file: File, names: Sequence[str]) -> tuple[str, ...]:
             return (known[name],)
     if all(name in known for name in _PAIR):
         return tuple(known[name] for name in _PAIR)
-    wanted = f"{', '.join(COLUMNS)}, or {' and '.join(_PAIR)}"
-    what = f"expected a column {wanted}, found {', '.join(map(repr, names)) or 'none'}"
+    usual = f"{', '.join(COLUMNS)}, or {' and '.join(_PAIR)}"
+    what = f"expected a column {usual}, found {', '.join(map(repr, names)) or 'none'}"
     raise file.error(what, hint="--column NAME")
 
 
@@ -161,7 +171,7 @@ def parquet_texts(file: File) -> Iterator[str]:
     try:
         with contextlib.closing(pq.ParquetFile(file.path)) as parquet:
             schema = parquet.schema_arrow
-            columns = _columns(file, schema.names)
+            columns = columns_of(file, schema.names)
             for column in columns:
                 _check_type(file, column, schema.field(column).type)
             yield from _batches(file, parquet, columns)
@@ -186,17 +196,23 @@ def _check_type(file: File, column: str, kind: object) -> None:
 def _batches(file: File, parquet: object, columns: tuple[str, ...]) -> Iterator[str]:
     size = file.path.stat().st_size
     total: int = parquet.metadata.num_rows  # type: ignore[attr-defined]
+    groups = list(range(parquet.num_row_groups))  # type: ignore[attr-defined]
+    if file.stretch:
+        groups = groups[file.stretch.start : file.stretch.end]
+        size = file.stretch.size
+        total = sum(parquet.metadata.row_group(n).num_rows for n in groups)  # type: ignore[attr-defined]
     batches = parquet.iter_batches(  # type: ignore[attr-defined]
-        batch_size=_ROWS, columns=list(columns), use_threads=False
+        batch_size=_ROWS, columns=list(columns), row_groups=groups, use_threads=False
     )
     rows = 0
     filled = False
     for batch in batches:
         try:
-            values = [batch.column(column).to_pylist() for column in columns]
+            values = [_values(batch.column(column), file.errors) for column in columns]
         except UnicodeDecodeError as error:
             where = f"invalid UTF-8 in rows {rows + 1} to {rows + batch.num_rows}"
-            raise file.error(f"{where}, at byte {error.start} of one") from None
+            what = f"{where}, at byte {error.start} of one"
+            raise file.error(what, hint="--errors replace, or --files PATTERN") from None
         rows += batch.num_rows
         file.report(size * rows // max(total, 1))
         for row in zip(*values, strict=True):
@@ -204,5 +220,21 @@ def _batches(file: File, parquet: object, columns: tuple[str, ...]) -> Iterator[
             if text:
                 filled = True
                 yield text
-    if rows and not filled:
+    if rows and not filled and file.stretch is None:
         raise _empty(file, columns, rows)
+
+
+def _values(column: Any, errors: str) -> list[str | None]:
+    """Return the values of a column as text."""
+    import pyarrow as pa
+
+    try:
+        values: list[str | None] = column.to_pylist()
+    except UnicodeDecodeError:
+        if errors == "strict":
+            raise
+        if pa.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        found = column.cast(pa.large_binary()).to_pylist()
+        values = [None if value is None else value.decode(errors=errors) for value in found]
+    return values
