@@ -30,6 +30,7 @@ __all__ = [
     "in_place",
     "load",
     "make_cache_dir",
+    "private_mark",
     "save",
     "tree_of_link",
 ]
@@ -182,9 +183,16 @@ def in_place(root: str, asset: WarmAsset, *, view: bool = True) -> bool:
         for directory, mtime in asset.directories:
             if os.stat(directory).st_mtime_ns != mtime:
                 return False
-    except OSError:
+    except (OSError, ValueError):  # what no path can be
         return False
-    return not os.path.lexists(asset.directories[0][0] + ".bad")
+    tree = asset.directories[0][0]
+    return not (os.path.lexists(tree + ".bad") or os.path.lexists(private_mark(tree)))
+
+
+def private_mark(tree: str) -> str:
+    """Return where this user marks a tree as damaged that he can't mark in its store."""
+    data = tree.encode("utf-8", "surrogateescape")
+    return f"{cache_dir()}/bad/{zlib.crc32(data):08x}{zlib.adler32(data):08x}"
 
 
 def tree_of_link(target: str) -> tuple[str, str, str] | None:

@@ -22,11 +22,12 @@ from cas.files import (
     is_temporary,
     locks_hold,
     sweep,
-    sync_all,
     writer_is_alive,
     writer_is_dead,
 )
-from cas.store import index, roots, trees
+from cas.store import aside, index, roots, trees
+from cas.store.litter import sweep_store
+from cas.store.marks import Marks
 from cas.store.objects import read_listing
 from cas.store.sidecar import only_copy
 
@@ -43,8 +44,8 @@ GONE_KEEPS = timedelta(days=30)
 """A project whose directory is gone from this machine is remembered that long."""
 STRANGER_KEEPS = timedelta(days=90)
 """Another machine's project is remembered that long after it was last seen."""
+FORGOTTEN = 4096  # objects that the index forgets at once
 CLOCK = 1.0  # seconds that a file's time may lag behind another's
-COMPANION_KEEPS = 86400  # seconds: a sidecar is written before its tree has its name
 
 
 @dataclass(slots=True)
@@ -144,7 +145,11 @@ class _Work:
         self.young = now.timestamp() - older_than.total_seconds()
         """What was used or published after that stays."""
         self.trees: set[Digest] = set()
-        self.objects: set[Digest] = set()
+        self.objects = Marks()
+        self.ended: dict[str, datetime] = {}
+        """Roots that hold nothing any more, and when they were last seen."""
+        self.over: set[str] = set()
+        """Files of calls that ended, which stay as the only lead to their project."""
         self.result = Collected(dry_run)
 
     def collect(self) -> Collected:
@@ -155,32 +160,41 @@ class _Work:
                 hint = error.hint if isinstance(error, CasError) else None
                 raise StoreError(f"nothing was deleted: {error}", hint=hint) from None
         dead = self._dead_trees()
-        self._mark_objects()
-        self._remove_trees(dead)
-        self._remove_objects()
-        if not self.result.dry_run:
-            _sweep(self.store, self.young, self.now.timestamp())
+        self._mark_objects(self.trees)
+        if self.result.dry_run:
+            self.result.trees = len(dead)
+            self._remove_objects()
+        else:
+            self._remove_trees(dead)
+            self._remove_objects()
+            self._keep_listings()
+            now, keeps = self.now.timestamp(), GRACE.total_seconds()
+            sweep_store(self.store, self.young, now, keeps)
         return self.result
 
     # Mark
 
     def _mark_root(self, root: str) -> None:
         """Mark what a root names: its calls' files first, then root.json; ended roots go."""
-        called = self._mark_calls(root)
+        called, over = self._mark_calls(root)
         record = roots.read_root(self.store, root)
+        for place in over:
+            if record is None and self._mark_killed(root, place):
+                self.over.add(place)
+            elif not self.result.dry_run:
+                discard(place)
         if record is None:
             return
         here = record.machine == host()
         same = self.root_of(record.path) == root
         holds = self.project_holds(record.path) if here or same else None
-        if holds:
-            self.trees |= holds[0] | holds[1]
-            self.objects |= holds[1]
+        self._mark_held(holds)
         keeps = GONE_KEEPS if here else STRANGER_KEEPS
         if not (holds and same) and not called and self.now - record.last_seen >= keeps:
             # where another project has its path now, the record still leads to that one's lock
             if holds is None and not self.result.dry_run:
                 discard(self.store.place("roots", root))
+            self.ended[root] = record.last_seen
             return
         self.trees.update(record.trees)
         if not self.drop_experiments:
@@ -191,15 +205,33 @@ class _Work:
                 if self.now - ended < self.older_than:
                     self.trees.update(generation)
 
-    def _mark_calls(self, root: str) -> bool:
-        """Mark the trees of a root's calls under way; say whether there are any.
+    def _mark_killed(self, root: str, place: str) -> bool:
+        """Mark what a project locks whose first call was killed before it wrote root.json.
+
+        Says whether there is one: then the call's file stays, for only that leads to it.
+        """
+        try:
+            path = str((roots.read_sealed(place) or {}).get("path"))
+        except StoreError:
+            return False
+        holds = self.project_holds(path) if self.root_of(path) == root else None
+        self._mark_held(holds)
+        return holds is not None
+
+    def _mark_held(self, holds: tuple[set[Digest], set[Digest]] | None) -> None:
+        if holds:
+            self.trees |= holds[0] | holds[1]
+            self.objects.update(holds[1])
+
+    def _mark_calls(self, root: str) -> tuple[bool, list[str]]:
+        """Mark the trees of a root's calls under way; return whether there are any, and files.
 
         A call may publish objects before the listing that names them, so what was published
-        since it was announced stays too. Calls of this host's dead processes go, and those of
-        others after the grace period.
+        since it was announced stays too. The files are of calls that ended without a word: of
+        this host's dead processes, and of others after the grace period.
         """
         directory = self.store.place("roots", root)
-        found = False
+        found, over = False, []
         for name in sorted(os.listdir(directory)):
             if name == "root.json" or not name.endswith(".json") or is_temporary(name):
                 continue
@@ -214,8 +246,7 @@ class _Work:
                 not writer_is_alive(writer)
                 and written <= self.now.timestamp() - GRACE.total_seconds()
             ):
-                if not self.result.dry_run:
-                    discard(place)
+                over.append(place)
                 continue
             if (table := roots.read_sealed(place)) is None:
                 continue
@@ -225,7 +256,7 @@ class _Work:
                 self.young = min(self.young, written - CLOCK)
         if not self.result.dry_run:
             sweep(directory)
-        return found
+        return found, over
 
     def _dead_trees(self) -> list[Digest]:
         dead = []
@@ -241,10 +272,10 @@ class _Work:
                 dead.append(digest)
         return dead
 
-    def _mark_objects(self) -> None:
-        """Mark the objects of the held trees; a tree that stands without a listing stops gc."""
-        for digest in self.trees:
-            self.objects.add(digest)
+    def _mark_objects(self, held: set[Digest]) -> None:
+        """Mark the objects of held trees; a tree that stands without a listing stops gc."""
+        self.objects.update(held)
+        for digest in held:
             listing = read_listing(self.store, digest)
             if listing is not None:
                 self.objects.update(entry.digest for entry in listing)
@@ -256,19 +287,30 @@ class _Work:
 
     # Sweep
 
+    def _named_since(self) -> set[Digest]:
+        """Return what was named since the mark: nothing, where the mutex is one."""
+        return roots.named_now(self.store, self.ended, self.over) - self.trees
+
+    def _mark_named(self) -> set[Digest]:
+        since = self._named_since()
+        self._mark_objects(since)
+        self.trees |= since
+        return since
+
     def _remove_trees(self, dead: list[Digest]) -> None:
-        if self.result.dry_run:
-            self.result.trees = len(dead)
-            return
-        aside = [place for digest in dead if (place := trees.put_aside(self.store, digest))]
-        self.result.trees = len(aside)
-        if aside:  # no power cut may leave an emptied tree with its final name
-            sync_all({os.path.dirname(place) for place in aside}, on=self.store.root)
-        for place in aside:
-            discard(place)
+        self._mark_named()
+        places = {d: aside.put_aside(self.store, d) for d in dead if d not in self.trees}
+        gone = {digest: place for digest, place in places.items() if place}
+        back = set(gone)  # all of them, should a root be unreadable now
+        try:
+            back &= self._mark_named()
+        finally:
+            aside.put_back(self.store, {digest: gone.pop(digest) for digest in back})
+        self.result.trees = len(gone)
+        aside.remove(self.store, gone)
 
     def _remove_objects(self) -> None:
-        gone = []
+        gone: list[Digest] = []
         for digest, entry in self.store.objects():
             if digest in self.objects:
                 continue
@@ -279,11 +321,22 @@ class _Work:
                 if not self.result.dry_run:
                     os.unlink(entry.path)
                     gone.append(digest)
+                    if len(gone) >= FORGOTTEN:
+                        index.forget(self.store, gone)
+                        gone = []
             except (FileNotFoundError, PermissionError):
                 continue  # gone meanwhile, or another user's, whose gc it is for
             self.result.objects += 1
             self.result.bytes += status.st_size
         index.forget(self.store, gone)
+
+    def _keep_listings(self) -> None:
+        """Write again what trees that were named since stand without, and went just now."""
+        for digest in self._named_since():
+            if os.path.isdir(self.store.tree(digest)) and not self.store.has(digest):
+                listing = trees.rebuilt_listing(self.store, digest)
+                if listing:
+                    trees.keep_listing(self.store, listing)
 
 
 def _last_use(path: str) -> float:
@@ -295,66 +348,3 @@ def _last_use(path: str) -> float:
         except OSError:
             continue
     return max(found, default=time.time())
-
-
-def _sweep(store: Store, young: float, now: float) -> None:
-    """Remove what crashes left: temporary names, old partials, old quarantine."""
-    for room in ("objects", "trees"):
-        for prefix in _listed(store.place(room)):
-            sweep(store.place(room, prefix))
-    for prefix in _listed(store.place("trees")):
-        _sweep_companions(store.place("trees", prefix))
-    for room in ("staging", "quarantine", "mutex"):
-        sweep(store.place(room))
-        for name in _listed(store.place(room)):
-            path = store.place(room, name)
-            try:
-                status = os.lstat(path)
-            except OSError:
-                continue
-            old = max(status.st_mtime, status.st_ctime) <= young
-            if room == "quarantine":
-                going = old
-            elif room == "staging":
-                dead = writer_is_dead(name) and status.st_mtime <= young
-                going = dead or (
-                    not writer_is_alive(name) and now - status.st_mtime >= GRACE.total_seconds()
-                )
-            else:
-                going = False
-                if len(name) == 64 and now - status.st_mtime >= GRACE.total_seconds():
-                    _remove_mutex(path)
-            if going:
-                discard(path)
-    sweep(store.root)
-
-
-def _sweep_companions(directory: str) -> None:
-    """Remove what lay beside a tree that is gone: a stop came before it went too."""
-    names = set(_listed(directory))
-    for name in names:
-        tree, dot, _ = name.partition(".")
-        if dot and len(tree) == 62 and tree not in names:
-            path = os.path.join(directory, name)
-            try:
-                if time.time() - os.lstat(path).st_mtime > COMPANION_KEEPS:
-                    discard(path)
-            except OSError:
-                continue
-
-
-def _remove_mutex(path: str) -> None:
-    """Remove the mutex of a tree; while somebody holds it, it is left."""
-    try:
-        with hold(path, wait=False) as held:
-            if held:
-                os.unlink(path)
-    except OSError:
-        pass
-
-
-def _listed(directory: str) -> list[str]:
-    try:
-        return os.listdir(directory)
-    except (FileNotFoundError, NotADirectoryError):
-        return []

@@ -27,6 +27,8 @@ __all__ = ["Known", "forget", "known", "move", "remember"]
 T = TypeVar("T")
 
 _SELECT = "SELECT digest, size, mtime_ns, inode, xxh3 FROM objects"
+PATIENCE = 10.0  # seconds that a command waits for another's transaction, once
+PATIENCE_THEN = 1.0  # … and after that: it may be of a process that was stopped
 _BATCH = 500  # names in one SELECT; SQLite takes 999 variables everywhere
 
 
@@ -116,6 +118,7 @@ def _with(store: Store, call: Callable[[sqlite3.Connection], T]) -> T | None:
         try:
             return call(connection)
         except sqlite3.OperationalError:
+            connection.execute(f"PRAGMA busy_timeout = {PATIENCE_THEN * 1000:.0f}")
             return None
         except (sqlite3.Error, TypeError):
             _throw_away(store)
@@ -135,7 +138,7 @@ def _connect(store: Store) -> sqlite3.Connection | None:
     for attempt in (1, 2):
         try:
             make_cache_dir("index")
-            connection = sqlite3.connect(path, timeout=10)
+            connection = sqlite3.connect(path, timeout=PATIENCE)
         except (OSError, sqlite3.Error):
             return None
         try:

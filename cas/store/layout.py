@@ -12,16 +12,18 @@
     roots/<id>/root.json     one directory a project: what it needs
     roots/<id>/<host>-<pid>-<random>.json  the trees of a call under way
     mutex/gc, mutex/<tree>   whole-file flocks
+    recipes/ab/<62 hex>      a hint: which objects the recipe of that key made
     quarantine/              objects that failed a check
 """
 
 from __future__ import annotations
 
 import os
+import stat
 
 from cas.digest import Digest, is_digest
 from cas.errors import StoreError
-from cas.files import fsync_dir, is_temporary, make_dirs, umask, write_new
+from cas.files import fsync_dir, is_temporary, kept_mode, make_dirs, umask, write_new
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +34,8 @@ __all__ = ["ROOMS", "Store", "open_store"]
 MARK = "cas-store"
 MAJOR = 1
 DIRECTORY = 0o755  # less the umask: never writable by all
-ROOMS = ("objects", "trees", "staging", "roots", "mutex", "quarantine")
+FOR_GROUP = 0o3775  # sticky: nobody of the group removes what another one published
+ROOMS = ("objects", "trees", "staging", "roots", "mutex", "recipes", "quarantine")
 
 
 class Store:
@@ -73,19 +76,22 @@ class Store:
             )
 
     def make_dir(self, path: str) -> None:
-        """Make a directory of the store, once a process asks for it: 0755 less the umask."""
+        """Make a directory of the store, once a process asks for it: 0755 less the umask.
+
+        One in a directory that an administrator opened to a group is open to it as well.
+        """
         if path in self._made:
             return
         if not os.path.isdir(path):
             try:
-                os.mkdir(path, DIRECTORY)
+                _make_dir(path)
             except FileExistsError:
                 pass
             except FileNotFoundError:  # its room: a stop came between VERSION and the rooms
                 if os.path.dirname(path) in ("", "/", self.root):
                     raise
                 self.make_dir(os.path.dirname(path))
-                os.mkdir(path, DIRECTORY)
+                _make_dir(path)
                 fsync_dir(self.root)
         self._made.add(path)
 
@@ -151,6 +157,13 @@ def _why_not_writable(root: str) -> str | None:
     return None
 
 
+def _make_dir(path: str) -> None:
+    os.mkdir(path, DIRECTORY)
+    above = os.stat(os.path.dirname(path)).st_mode
+    if above & stat.S_IWGRP:
+        os.chmod(path, stat.S_IMODE(above) & FOR_GROUP)
+
+
 def _make(root: str, mark: str) -> Store:
     """Make a store: its VERSION first, by rename, and then its rooms, which may come later."""
     try:
@@ -168,6 +181,9 @@ def _make(root: str, mark: str) -> Store:
             )
         else:
             make_dirs(root, mode=DIRECTORY)
+        if (mode := kept_mode(root)) & 0o222:
+            return Store(root, readonly=f"its file system keeps no permissions: a file was made "
+                         f"with mode 0444 and has {mode:04o}")  # fmt: skip
         try:
             write_new(mark, f"{MARK} {MAJOR}\n".encode(), mode=0o644 & ~umask())
         except FileExistsError:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cas.digest import Digest, hash_path
 from cas.files import discard, fsync_dir, replace, sync_all, temporary_name
+from cas.store.objects import unmark
 from cas.store.sidecar import Sidecar, read_sidecar
 from cas.store.trees import build, link_object, mtimes, walk
 
@@ -89,7 +90,7 @@ def mend(
         directories=mtimes(tree, listing),
     )
     replace(tree + ".json", sidecar.data(digest), mode=0o444)
-    discard(tree + ".bad")
+    unmark(store, digest)
     fsync_dir(os.path.dirname(tree))
 
 

@@ -26,6 +26,7 @@ from cas.files import (
 from cas.listing import HEADER, Listing
 from cas.store import index
 from cas.store.index import Known
+from cas.warm import make_cache_dir, private_mark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,11 +37,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Publisher",
     "Vanished",
+    "is_marked",
     "mark_bad",
     "prove",
     "quarantine",
     "read_listing",
     "read_object",
+    "unmark",
     "usable",
 ]
 
@@ -163,15 +166,30 @@ def usable(store: Store, wanted: Mapping[Digest, int | None]) -> set[Digest]:
             bad[digest] = status
         else:
             proved[digest] = now
-    if proved and not store.readonly:
-        paths = [store.object(digest) for digest in proved]
-        directories = {os.path.dirname(path) for path in paths} | {store.place("objects")}
-        sync_all([*paths, *directories], on=store.root)
+    if not store.readonly:
+        _sync_proved(store, proved)
     index.remember(store, proved)
     for digest, status in bad.items():
         if not store.readonly:
             quarantine(store, digest, status)
     return good | proved.keys()
+
+
+def _sync_proved(store: Store, proved: dict[Digest, Known]) -> None:
+    """Make objects and their names durable; those that gc took meanwhile leave *proved*."""
+    while proved:
+        paths = [store.object(digest) for digest in proved]
+        directories = {os.path.dirname(path) for path in paths} | {store.place("objects")}
+        try:
+            sync_all([*paths, *directories], on=store.root)
+        except FileNotFoundError:
+            gone = [digest for digest in proved if not store.has(digest)]
+            if not gone:
+                raise
+            for digest in gone:
+                del proved[digest]
+        else:
+            return
 
 
 def prove(store: Store, digest: Digest) -> Known | None:
@@ -233,12 +251,36 @@ def quarantine(store: Store, digest: Digest, seen: os.stat_result | None = None)
 
 
 def mark_bad(store: Store, digest: Digest, reason: str) -> None:
-    """Mark that damage was found in a tree; ``standing`` refuses it until it is repaired."""
+    """Mark that damage was found in a tree; ``standing`` refuses it until it is repaired.
+
+    Where the store is another user's, the mark is in this user's cache, and for him alone.
+    """
+    text = reason.encode() + b"\n"
+    try:
+        if store.readonly is None:
+            replace(store.tree(digest) + ".bad", text, mode=0o644)
+            return
+    except OSError:
+        pass
+    try:
+        make_cache_dir("bad")
+        replace(private_mark(store.tree(digest)), text)
+    except OSError:
+        pass  # who asks is told all the same
+
+
+def is_marked(store: Store, digest: Digest) -> bool:
+    """Say whether a tree is marked as damaged, in its store or by this user."""
+    tree = store.tree(digest)
+    return os.path.lexists(tree + ".bad") or os.path.lexists(private_mark(tree))
+
+
+def unmark(store: Store, digest: Digest) -> None:
+    """Take the marks from a tree that was found good, or was mended."""
+    tree = store.tree(digest)
     if store.readonly is None:
-        try:
-            replace(store.tree(digest) + ".bad", reason.encode() + b"\n", mode=0o644)
-        except OSError:
-            pass  # another user's room of the store: who asks is told all the same
+        discard(tree + ".bad")
+    discard(private_mark(tree))
 
 
 def _names_it(store: Store, tree: Digest, digest: Digest) -> bool:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from cas.digest import Digest, is_digest
 from cas.errors import StoreError
-from cas.files import discard, fsync_dir, hold, host, replace, writer_is_alive
+from cas.files import discard, fsync_dir, hold, host, is_temporary, replace, writer_is_alive
 from cas.store.seal import seal, unseal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from cas.store.layout import Store
 
@@ -29,6 +29,7 @@ __all__ = [
     "announce",
     "calls_under_way",
     "end",
+    "named_now",
     "read_root",
     "root_ids",
     "settle",
@@ -221,6 +222,31 @@ def read_sealed(place: str) -> dict[str, Any] | None:
             f"root {place}: it can't be read ({error})",
             hint="cas pull in its project writes it again; nothing is deleted while it is so",
         ) from None
+
+
+def named_now(store: Store, ended: Mapping[str, datetime], over: Container[str]) -> set[Digest]:
+    """Return the trees that calls' files and root.json name; raise StoreError.
+
+    *ended* are roots whose root.json counts only if it was seen since, *over* files of calls
+    that count no more. Calls' files are read first, for root.json names what a call needed
+    before its file goes.
+    """
+    found: set[Digest] = set()
+    for root in root_ids(store):
+        for name in _listed(store.place("roots", root)):
+            place = store.place("roots", f"{root}/{name}")
+            if name.endswith(".json") and name != "root.json" and not is_temporary(name):
+                if place in over:
+                    continue
+                table = read_sealed(place) or {"trees": []}
+                try:
+                    found.update(digests(table.get("trees")))
+                except ValueError as error:
+                    raise StoreError(f"root {place}: {error}") from None
+        record = read_root(store, root)
+        if record and (root not in ended or record.last_seen > ended[root]):
+            found.update(record.trees)
+    return found
 
 
 def calls_under_way(store: Store) -> list[str]:

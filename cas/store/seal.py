@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from cas.bounded import load_json
 from cas.digest import hash_bytes
 
 __all__ = ["seal", "unseal"]
@@ -28,10 +29,7 @@ def unseal(data: bytes) -> dict[str, Any]:
     if not found or end != hash_bytes(body).encode() + b'"}\n':
         message = "its sum differs"
         raise ValueError(message)
-    try:
-        table = json.loads(data)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+    table = load_json(data)
     if not isinstance(table, dict):
         raise ValueError("expected a table")
     del table["sha256"]

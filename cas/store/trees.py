@@ -12,21 +12,25 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from cas.digest import Digest, hash_path
-from cas.errors import CasError
+from cas.errors import CasError, StoreError
 from cas.files import (
     copy_file,
     discard,
     exchange,
+    folds_case,
     fsync_dir,
     reflink,
     replace,
     sync_all,
     temporary_name,
 )
-from cas.listing import Listing, tree_id
+from cas.listing import Listing, tree_id, twins
 from cas.store import index
-from cas.store.objects import Vanished, read_listing
+from cas.store.intake import add_bytes
+from cas.store.objects import Publisher, Vanished, is_marked, read_listing, unmark
 from cas.store.sidecar import LOCAL, Sidecar, read_sidecar
+from cas.store.staging import Staging
+from cas.warm import private_mark
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -35,13 +39,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "build",
+    "check_twins",
+    "keep_listing",
     "link_object",
     "listing_of",
     "make_durable",
     "mtimes",
     "names_differ",
     "note_use",
-    "put_aside",
     "rebuilt_listing",
     "standing",
     "walk",
@@ -62,7 +67,7 @@ def standing(store: Store, digest: Digest) -> tuple[Sidecar | None, str]:
     path = store.tree(digest)
     if not os.path.isdir(path):
         return None, "it is not in the store"
-    if os.path.lexists(path + ".bad"):
+    if is_marked(store, digest):
         return None, "damage was found in it"
     sidecar = read_sidecar(store, digest)
     if sidecar and _mtimes_fit(path, sidecar):
@@ -146,6 +151,7 @@ def build(
     sidecar, _ = standing(store, digest)
     if sidecar:
         make_durable(store, [digest])
+        keep_listing(store, listing)
         return final, sidecar
     store.need_writable()
     parent = os.path.dirname(final)
@@ -153,7 +159,11 @@ def build(
     store.make_dir(parent)
     work = os.path.join(parent, temporary_name())
     try:
-        copies, sizes = _fill(store, listing, work, single=single)
+        try:
+            copies, sizes = _fill(store, listing, work, single=single)
+        except FileExistsError:  # nobody else writes there
+            check_twins(store, (entry.path for entry in listing))
+            raise
         directories = [os.path.join(work, name) if name else work for name in listing.directories()]
         for directory in reversed(directories):
             os.chmod(directory, 0o555)
@@ -167,8 +177,9 @@ def build(
     finally:
         discard(work)
     make_durable(store, [digest])
-    if os.path.lexists(final + ".bad"):  # not before the good tree has its name for good
-        discard(final + ".bad")
+    keep_listing(store, listing)
+    if is_marked(store, digest):  # not before the good tree has its name for good
+        unmark(store, digest)
         fsync_dir(parent)
     if not _mtimes_fit(final, sidecar):  # theirs was first, and is kept
         other, why = standing(store, digest)
@@ -176,6 +187,31 @@ def build(
             raise Vanished(f"tree {tree_id(digest)} does not stand: {why}")
         sidecar = other
     return final, sidecar
+
+
+def keep_listing(store: Store, listing: Listing) -> None:
+    """Put the listing of a tree that stands into the store again, where gc took it meanwhile."""
+    if store.readonly is None and not store.has(listing.digest):
+        publisher = Publisher(store)
+        add_bytes(store, Staging(store), listing.data(), publisher)
+        publisher.flush()
+
+
+def check_twins(store: Store, paths: Iterable[str]) -> None:
+    """Raise StoreError if two of *paths*, or of their directories, are one where the store is."""
+    paths = list(paths)
+    directories: set[str] = set()
+    for path in paths:
+        while (path := path.rpartition("/")[0]) and path not in directories:
+            directories.add(path)
+    pairs = twins(paths) or twins(sorted(directories))
+    if pairs and folds_case(store.root):
+        one, other = pairs[0]
+        raise StoreError(
+            f"{one!r} and {other!r} can't lie in one tree: the file system of the store "
+            f"{store.root} does not tell their names apart",
+            hint="CAS_STORE=DIR names a store on another file system",
+        )
 
 
 def make_durable(store: Store, digests: Iterable[Digest] | None = None) -> None:
@@ -191,7 +227,10 @@ def make_durable(store: Store, digests: Iterable[Digest] | None = None) -> None:
         parents = {entry.path for room in rooms for entry in os.scandir(room) if entry.is_dir()}
         parents |= set(rooms)
     else:
-        parents = {os.path.dirname(store.tree(digest)) for digest in digests}
+        inside = [digest for digest in digests if os.path.isdir(store.tree(digest))]
+        if not inside:  # they stand in other stores
+            return
+        parents = {os.path.dirname(store.tree(digest)) for digest in inside}
         parents.add(store.place("trees"))
     sync_all([*parents, store.root], on=store.root)
 
@@ -231,22 +270,6 @@ def note_use(store: Store, digest: Digest, now: float) -> None:
         os.utime(path)
     except OSError:
         pass
-
-
-def put_aside(store: Store, digest: Digest) -> str | None:
-    """Take a tree its final name, for good; return what it is called now, to be emptied.
-
-    Returns None if it is not there, or another user's and not ours to remove.
-    """
-    path = store.tree(digest)
-    work = os.path.join(os.path.dirname(path), temporary_name())
-    try:
-        os.rename(path, work)
-    except (FileNotFoundError, PermissionError):
-        return None
-    for end in (".json", ".used", ".bad"):
-        discard(path + end)
-    return work
 
 
 def listing_of(path: str) -> Listing:
@@ -317,7 +340,7 @@ def link_object(store: Store, digest: Digest, target: str, path: str, *, single:
 
 def _stands(work: str, final: str) -> bool:
     """Say whether somebody made the same tree meanwhile."""
-    if os.path.lexists(final + ".bad") or not os.path.isdir(final):
+    if any(map(os.path.lexists, (final + ".bad", private_mark(final)))) or not os.path.isdir(final):
         return False
     try:
         ours, theirs = walk(work), walk(final)

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Literal
 
 from cas.digest import Digest, drop_cached, hash_fd, hash_path, open_to_read, xxh3_fd
 from cas.errors import StoreError
-from cas.files import discard
+from cas.files import sync_all
 from cas.store import index, roots, trees
 from cas.store.index import Known
-from cas.store.objects import mark_bad, read_listing
+from cas.store.objects import is_marked, mark_bad, read_listing, unmark
 from cas.store.sidecar import read_sidecar
 
 if TYPE_CHECKING:
@@ -102,8 +102,11 @@ def verify(
         if reason or inner:
             result.trees.add(digest)
             mark_bad(store, digest, reason or "an object in it is damaged")
-        elif os.path.lexists(store.tree(digest) + ".bad") and store.readonly is None:
-            discard(store.tree(digest) + ".bad")
+        elif is_marked(store, digest):
+            if store.readonly is None:
+                # who mended it may have been stopped before its names were durable
+                sync_all(_directories(store, digest, listing), on=store.root)
+            unmark(store, digest)
     if chosen is not None and bad:
         _mark_others(store, bad, {*chosen}, result)
     if chosen is None:
@@ -118,11 +121,16 @@ def _each_tree(store: Store, chosen: list[Digest] | None) -> Iterator[Digest]:
         yield from (digest for digest in chosen if os.path.isdir(store.tree(digest)))
 
 
+def _directories(store: Store, digest: Digest, listing: Listing | None) -> list[str]:
+    names = listing.directories() if listing else [""]
+    return [os.path.join(store.tree(digest), name) for name in names]
+
+
 def _marked(store: Store, chosen: list[Digest] | None) -> set[Digest]:
     """Return the objects of trees that are marked: an index does not vouch for them."""
     doubtful: set[Digest] = set()
     for digest in _each_tree(store, chosen):
-        if os.path.lexists(store.tree(digest) + ".bad"):
+        if is_marked(store, digest):
             doubtful.add(digest)
             doubtful.update(entry.digest for entry in read_listing(store, digest) or ())
     return doubtful
