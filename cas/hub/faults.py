@@ -11,7 +11,7 @@ import re
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from cas.errors import AccessDenied, CasError, Offline, SourceError
 
@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 _TRANSIENT = frozenset((408, 429, 500, 502, 503, 504))
+_LONGEST = 10**9  # seconds
 _SECRET = re.compile(r"hf_\w+|\?\S+|//[^/\s]+@")
 
 
@@ -106,6 +107,13 @@ class Asked:
         if self.path is not None:
             return f"{self.path!r} of {self.repo!r}"
         return f"{self.kind} {self.repo!r}"
+
+    @property
+    def url(self) -> str:
+        """The URL that is asked first, of a file or of the repository."""
+        if self.path is None:
+            return f"{_plain(self.endpoint)}/api/{self.kind}s/{self.repo}"
+        return f"{self.page}/resolve/{self.revision}/{quote(self.path)}"
 
     @property
     def page(self) -> str:
@@ -205,9 +213,13 @@ def _quota(asked: Asked, headers: Mapping[str, str]) -> Fault:
     from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]
 
     # the header is on every answer; it is the reason where nothing remains, or none is given
-    quota, wait = parse_ratelimit_headers(headers), _retry_after(headers)
+    wait = _retry_after(headers)
+    try:
+        quota = parse_ratelimit_headers(headers)
+    except ValueError:  # more digits than a number may have
+        quota = None
     if quota and (quota.remaining == 0 or wait is None):
-        wait = quota.reset_in_seconds + 1.0  # it rounds
+        wait = min(quota.reset_in_seconds, _LONGEST) + 1.0  # it rounds
     span = "" if wait is None else f" for {wait:.0f} s"
     error = SourceError(
         f"{asked}: the Hub takes no more requests{span} (429)",
@@ -227,7 +239,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
     try:
         return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):  # not a date, or one without its zone
+    except (ValueError, TypeError, OverflowError):  # no date, none of ours, or without its zone
         return None
 
 

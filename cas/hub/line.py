@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urljoin, urlsplit
 
-from cas.errors import AccessDenied, SourceError
+from cas.errors import AccessDenied, Offline, SourceError
 
 from .faults import (
     Asked,
@@ -63,8 +63,9 @@ class Limits:
     """The first wait between tries; each next one is twice as long, up to ``backoff_most``."""
     backoff_most: float = 8.0
     redirects: int = 5
-    answer: int = 128 << 20
-    """Bytes of one answer of the API; a page of 1,000 files has about 300 KB."""
+    answer: int = 16 << 20
+    """Bytes of one answer of the API; a page of 1,000 files has about 300 KB, and what is read
+    of it takes ten times as much memory."""
     offline: bool = False
     """Ask nobody."""
 
@@ -261,7 +262,7 @@ class Line:
 
         length = response.headers.get("content-length", "")
         try:
-            if length.isdigit() and len(length) < 8 and int(length) <= _SMALL:
+            if length.isascii() and length.isdigit() and int(length[:20]) <= _SMALL:
                 response.read()
         except httpx2.HTTPError as error:
             raise self.fault(asked, error) from None
@@ -272,8 +273,8 @@ class Line:
 class Patience:
     """Counts the tries of one thing that made no progress, and waits between them."""
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
+    def __init__(self, line: Line, asked: Asked) -> None:
+        self._line, self._asked = line, asked
         self.progressed()
 
     def progressed(self) -> None:
@@ -289,7 +290,7 @@ class Patience:
             self._quota += fault.wait
             self._windows += 1
             if self._quota > limits.quota or self._windows > limits.tries:
-                raise fault.error from None
+                raise self._last(fault) from None
             line.hold(max(fault.wait, limits.backoff))
             return
         self._tries += 1
@@ -306,9 +307,12 @@ class Patience:
         line.sleep(delay)
 
     def _last(self, fault: Fault) -> Exception:
+        error = fault.error
         if not fault.reached and self._line.answered:
-            return ConnectionLost(f"{fault.error}; it answered before", hint=fault.error.hint)
-        return fault.error
+            error = ConnectionLost(f"{error}; it answered before", hint=error.hint)
+        if not isinstance(error, Offline):  # that one names the endpoint
+            error.args = (f"{error}, at {self._asked.url}", *error.args[1:])
+        return error
 
 
 class Pace:

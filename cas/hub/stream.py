@@ -192,7 +192,7 @@ def _fetch(
     asked = Asked(snapshot.kind, snapshot.repo, line.endpoint, snapshot.commit, file.path)
     if sink.offset > file.size:
         _restart(sink, progress)
-    patience = Patience(line)
+    patience = Patience(line, asked)
     best = sink.offset
     least = max(1, min(_LEAST, file.size // 100))
     by_xet = xet is not None and xet.serves(file)

@@ -126,7 +126,7 @@ class Xet:
         end = headers.get("x-xet-token-expiration", "")
         # hf_xet takes a `local://` path too, and would write there
         schemes = ("https",) if urlsplit(line.endpoint).scheme == "https" else ("https", "http")
-        if urlsplit(url).scheme not in schemes or not (end.isascii() and end.isdigit()):
+        if _scheme(url) not in schemes or not (end.isascii() and end.isdigit()):
             self._give_up()
             raise Fault(SourceError(f"{asked}: the Hub names no store for Xet"), at_once=True)
         return _Grant(url, token, int(end[:12]))
@@ -211,6 +211,13 @@ class _Stream:
             self._came.put(error)
         else:
             self._came.put(None)
+
+
+def _scheme(url: str) -> str:
+    try:
+        return urlsplit(url).scheme
+    except ValueError:  # no IPv6 address
+        return ""
 
 
 def _new_session(limits: Limits) -> Any:
