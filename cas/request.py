@@ -4,6 +4,7 @@
 
     { hub = "dataset:roneneldan/TinyStories", include = ["data/*.parquet"] }
     { recipe = "bpe", input = "datasets/roneneldan/TinyStories", vocab_size = 4096 }
+    { recipe = "tokens", input = "datasets/roneneldan/TinyStories", tokenizer = "models/gpt2" }
     { local = "runs/exp_001.pt" }
 
 The set of keys is closed in ``pyproject.toml``. The same table stands, echoed, in
@@ -13,6 +14,7 @@ cas knows is kept (``extra``), so that what it pinned can still be pulled.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -38,9 +40,12 @@ HUB_KINDS = ("dataset", "model", "space")
 _KEYS = {
     "hub": ("hub", "revision", "include", "exclude", "groups"),
     "local": ("local", "follow", "skip_special", "groups"),
-    "recipe": ("recipe", "input", "vocab_size", "min_frequency", "special", "split", "files",
-               "column", "keep", "groups"),
+    "recipe": ("recipe", "input", "tokenizer", "vocab_size", "min_frequency", "special", "split",
+               "files", "column", "subset", "errors", "eos", "keep", "groups"),
 }  # fmt: skip
+TWO_INPUTS = ("tokens",)
+"""Recipes that take a tokenizer beside the text."""
+_FRACTIONS = ("subset",)
 MAX_TEXT = 4096  # characters
 MAX_INTEGER = 1 << 63
 
@@ -98,11 +103,13 @@ class LocalRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeRequest:
-    """Something that is made of another asset."""
+    """Something that is made of other assets."""
 
     recipe: str
     input: str
-    """The name of the asset that it is made of."""
+    """The name of the asset whose text it is made of."""
+    tokenizer: str | None = None
+    """The name of the asset that encodes the text, where the recipe takes one."""
     options: tuple[tuple[str, Any], ...] = ()
     """The recipe's own keys and values, sorted; lists are tuples."""
     keep: bool = False
@@ -111,9 +118,17 @@ class RecipeRequest:
     extra: tuple[tuple[str, Any], ...] = ()
     """In assets.lock: keys that a newer cas wrote, kept as they are."""
 
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Return role → the name of the asset that has it, the text first."""
+        roles = {"text": self.input}
+        return roles | ({"tokenizer": self.tokenizer} if self.tokenizer else {})
+
     def table(self) -> dict[str, Any]:
         """Return the request as it is written."""
         out: dict[str, Any] = {"recipe": self.recipe, "input": self.input}
+        if self.tokenizer is not None:
+            out["tokenizer"] = self.tokenizer
         out |= {k: list(v) if isinstance(v, tuple) else v for k, v in self.options}
         if self.keep:
             out["keep"] = True
@@ -160,10 +175,14 @@ def parse(table: object, *, place: str, keep_unknown: bool = False) -> Request:
             groups=groups,
             extra=extra,
         )
-    fixed = ("recipe", "input", "keep", "groups")
+    fixed = ("recipe", "input", "tokenizer", "keep", "groups")
+    recipe = read.text("recipe")
+    if "tokenizer" in known and recipe not in TWO_INPUTS and not keep_unknown:
+        raise RequestError(f"{place}.tokenizer: recipe {shown(recipe)} takes none")
     return RecipeRequest(
-        recipe=read.text("recipe"),
+        recipe=recipe,
         input=read.name("input"),
+        tokenizer=read.name("tokenizer") if "tokenizer" in known or recipe in TWO_INPUTS else None,
         options=tuple(sorted((key, read.option(key)) for key in known if key not in fixed)),
         keep=read.flag("keep"),
         groups=groups,
@@ -222,13 +241,15 @@ class _Reader:
             self._refuse(key, "true or false", value)
         return value
 
-    def option(self, key: str) -> str | int | bool | tuple[str, ...]:
+    def option(self, key: str) -> str | float | bool | tuple[str, ...]:
         value = self._table[key]
         if isinstance(value, list):
             return self.texts(key)
         if isinstance(value, bool) or _is_text(value):
             return value  # type: ignore[no-any-return]
         if isinstance(value, int) and -MAX_INTEGER <= value < MAX_INTEGER:
+            return value
+        if isinstance(value, float) and key in _FRACTIONS and math.isfinite(value):
             return value
         return self._refuse(key, "a text, a number, true or false, or a list of texts", value)
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from cas.bounded import load_json
 from cas.digest import is_digest
 from cas.errors import ExperimentError
 
@@ -157,7 +158,7 @@ def _read(
         except FileNotFoundError:
             return None  # it went while we looked
         except (OSError, pa.ArrowException, ValueError, KeyError, TypeError, AttributeError,
-                RecursionError, ExperimentError) as error:  # fmt: skip
+                OverflowError, RecursionError, ExperimentError) as error:  # fmt: skip
             return str(error).partition("\n")[0].rstrip(".") or type(error).__name__
 
     paths = _paths(directory)
@@ -229,7 +230,7 @@ def _read_file(path: str, *, rows: bool) -> tuple[Record, pa.Table]:
 
 def _parse(footer: bytes, path: str, rows: int) -> Record:
     """Check the JSON of a footer; raise ValueError, KeyError, TypeError or ExperimentError."""
-    document = json.loads(footer)
+    document = load_json(footer)
     if not isinstance(document, dict) or not isinstance(document.get("version"), int):
         raise ExperimentError("its key 'cas' is not a record's")
     if document["version"] > VERSION:
@@ -256,7 +257,9 @@ def _parse(footer: bytes, path: str, rows: int) -> Record:
         created_at=datetime.fromisoformat(document["created_at"]).astimezone(UTC),
         status=document["status"],
         tags=[_needed(tag, "tags") for tag in document["tags"]],
-        metadata=json.dumps(document["metadata"], ensure_ascii=False, separators=(",", ":")),
+        metadata=_encodable(
+            json.dumps(document["metadata"], ensure_ascii=False, separators=(",", ":"))
+        ),
         assets=tuple(uses),
         run=captured,
         rows=rows,
@@ -266,14 +269,21 @@ def _parse(footer: bytes, path: str, rows: int) -> Record:
 def _typed(value: Any, kind: type, name: str) -> Any:
     if value is not None and type(value) is not kind:
         raise ExperimentError(f"its {name} is {type(value).__name__!r}, expected {kind.__name__!r}")
+    if isinstance(value, str):
+        return _encodable(value)
     return value
 
 
 def _needed(value: Any, name: str) -> str:
     if not isinstance(value, str) or not value:
         raise ExperimentError(f"its {name} is {value!r:.40}, expected text")
-    value.encode()  # a lone surrogate, which JSON can write, raises a ValueError
-    return value
+    return _encodable(value)
+
+
+def _encodable(text: str) -> str:
+    """Return *text*; raise ValueError for a lone surrogate, which JSON can write."""
+    text.encode()
+    return text
 
 
 def _union(bodies: list[pa.Table]) -> pa.Table:

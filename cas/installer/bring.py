@@ -8,23 +8,18 @@ refuse.
 from __future__ import annotations
 
 import os
-import shutil
 from typing import TYPE_CHECKING
 
 from cas.digest import CHUNK, Digest, git_blob_hasher
 from cas.errors import (
     CasError,
     IntegrityError,
-    NotPulled,
-    NotReproducible,
     Offline,
-    RecipeError,
     SourceError,
-    StoreError,
     typed,
 )
-from cas.files import temporary_name
 from cas.installer.cached import adopt
+from cas.installer.derive import from_recipe
 from cas.installer.origin import origin_of
 from cas.installer.space import check_space, human
 from cas.installer.turn import one_download
@@ -36,6 +31,7 @@ from cas.store import (
     Staging,
     add_bytes,
     build,
+    check_twins,
     read_listing,
     read_sidecar,
     rebuilt_listing,
@@ -45,12 +41,12 @@ from cas.store import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from concurrent.futures import Executor
 
     from cas.hub import HubFile, Snapshot
     from cas.lockfile import Asset, Lockfile
     from cas.progress import Progress
     from cas.project import Project
-    from cas.recipes import Built
     from cas.store import Staged, Store
 
 __all__ = ["Bringer", "check_space", "origin_of"]
@@ -60,7 +56,14 @@ class Bringer:
     """Brings assets of one project into its store, and counts what came."""
 
     def __init__(
-        self, project: Project, lock: Lockfile, *, progress: Progress, offline: bool, jobs: int
+        self,
+        project: Project,
+        lock: Lockfile,
+        *,
+        progress: Progress,
+        offline: bool,
+        jobs: int,
+        executor: Executor | None = None,
     ) -> None:
         self.project = project
         self.store: Store = project.store
@@ -68,11 +71,14 @@ class Bringer:
         self.progress = progress
         self.offline = offline
         self.jobs = jobs
+        self.executor = executor
+        """Where shards of tokens are made; None: processes of this machine."""
         self.files = 0
         """Files that came over the network."""
         self.bytes = 0
         self._staging: Staging | None = None
-        self._making: set[str] = set()
+        self.making: set[str] = set()
+        """Derived assets whose inputs are being brought: none of them is made of itself."""
 
     @property
     def staging(self) -> Staging:
@@ -113,7 +119,7 @@ class Bringer:
             case HubRequest():
                 return self._from_hub(asset, asset.request, listing)
             case RecipeRequest():
-                return self._from_recipe(asset)
+                return from_recipe(self, asset)
             case LocalRequest():
                 return self._from_source(asset, asset.request)
 
@@ -223,54 +229,6 @@ class Bringer:
             known |= self.fetch_files(snapshot, small, what)
         return Listing.of(known.items()), {file.path: file.size for file in snapshot.files}
 
-    def build_recipe(
-        self, name: str, request: RecipeRequest, source: Asset
-    ) -> tuple[Listing, tuple[int, ...], str, Built]:
-        """Run a recipe on an input that stands in the store; its files enter the store.
-
-        Returns the listing, sizes in its order, the recipe's id and what the build says.
-        """
-        from pathlib import Path
-
-        from cas import recipes
-        from cas.installer.local import import_path
-
-        found = self.project.tree_of(source)
-        if found is None:
-            raise NotPulled(f"{source.name!r}, of which {name!r} is made, is not here",
-                            hint=f"cas pull {typed(source.name)}")  # fmt: skip
-        listing = read_listing(self.store, source.tree) or rebuilt_listing(self.store, source.tree)
-        if listing is None:
-            raise StoreError(f"the listing of {source.name!r} is lost",
-                             hint="cas verify --repair")  # fmt: skip
-        digests = dict(listing.entries)
-        recipe = recipes.parse(request.recipe, dict(request.options))
-        try:
-            chosen = recipe.select(digests)
-        except RecipeError as error:
-            raise RecipeError(f"{source.name}: {error}", hint=error.hint) from None
-        identity = recipe.id({path: digests[path] for path in chosen})
-        self.store.need_writable()
-        work = self.store.place("staging", temporary_name())
-        os.mkdir(work, 0o700)
-        try:
-            self.progress.begin(f"build {name}", files=len(chosen), size=0)
-            counted = 0
-
-            def count(done: int, total: int) -> None:
-                nonlocal counted
-                self.progress.advance(done - counted)
-                counted = done
-
-            built = recipe.build(Path(found[0]), chosen, Path(work), count)
-            self.progress.end()
-            for warning in built.warnings:
-                self.progress.note(f"{name}: {warning}")
-            imported = import_path(self.store, work, progress=self.progress)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-        return imported.listing, imported.sizes, identity, built
-
     def _complete(self, asset: Asset, listing: Listing) -> bool:
         sidecar = read_sidecar(self.store, asset.tree)
         sizes = sidecar.sizes if sidecar and len(sidecar.sizes) == len(listing) else None
@@ -294,6 +252,7 @@ class Bringer:
         except Offline as error:
             raise Offline(f"{asset.name!r}: {human(asset.size)} are not in the store: {error}",
                           hint=error.hint) from None  # fmt: skip
+        check_twins(self.store, (f.path for f in snapshot.files))
         known = {entry.path: entry.digest for entry in listing} if listing else {}
         digests = {f.path: f.sha256 or known.get(f.path) for f in snapshot.files}
         sizes = {f.path: f.size for f in snapshot.files}
@@ -322,40 +281,6 @@ class Bringer:
             exclude=request.exclude,
             notice=self.progress.note,
         )
-
-    def _from_recipe(self, asset: Asset) -> Listing:
-        request = asset.request
-        if not isinstance(request, RecipeRequest):
-            raise SourceError(f"{asset.name!r} has no recipe")
-        source = self.lock.assets.get(request.input)
-        if source is None or asset.name in self._making:
-            why = "is not locked" if source is None else "is made of it"
-            raise SourceError(
-                f"{asset.name!r} is not in the store, and {request.input!r}, of which it is "
-                f"made, {why}",
-                hint="cas lock",
-            )
-        locked = next(iter(asset.inputs.values()), source.tree)
-        if locked != source.tree:
-            raise SourceError(
-                f"{asset.name!r} is not in the store, and its input {source.name!r} has moved, "
-                f"so it can't be built as it was",
-                hint=f"cas lock --update {typed(source.name)} --build",
-            )
-        if self.project.tree_of(source) is None:
-            self._making.add(asset.name)
-            self.bring(source)
-            self._making.discard(asset.name)
-        listing, _, _, built = self.build_recipe(asset.name, request, source)
-        if listing.digest != asset.tree:
-            raise NotReproducible(
-                f"{asset.name!r}, built with {built.made_with} (locked with {asset.made_with})",
-                expected=f"tree {asset.tree_id}",
-                actual=tree_id(listing.digest),
-                hint=f"pip install '{(asset.made_with or '').replace(' ', '==')}', "
-                "or pull it from where it was made",
-            )
-        return listing
 
     def _from_source(self, asset: Asset, request: LocalRequest) -> Listing:
         from cas.installer.local import import_path

@@ -74,6 +74,12 @@ def verify_assets(
         )
     finally:
         progress.end()
+    if only is None and (mine := _lost_root(project, lock)):
+        result.roots.append(mine)
+        result.bad.append(
+            Bad(Digest(mine), f"root {project.store.place('roots', mine)}: it is lost, so gc does "
+                f"not know of {project.root}", tree=False)
+        )  # fmt: skip
     for store, count in _elsewhere(project, lock, only).items():
         progress.note(f"{count} of the assets lie in the store {store}, and were not read: "
                       f"CAS_STORE={shlex.quote(store)} cas verify reads them")  # fmt: skip
@@ -83,6 +89,16 @@ def verify_assets(
     if repair:
         make_durable(project.store)  # a repair that was killed may not have got so far
     return result, names
+
+
+def _lost_root(project: Project, lock: Lockfile) -> str | None:
+    """Return the id of the project's root if it is gone and views lead into its store."""
+    mine = project.root_id(draw=False)
+    store = project.store
+    if mine is None or os.path.lexists(store.place("roots", f"{mine}/root.json")):
+        return None
+    views = (look(project.root, view_of(asset.name)) for asset in lock)
+    return mine if any(v.state == "link" and v.store == store.root for v in views) else None
 
 
 def _elsewhere(project: Project, lock: Lockfile, only: set[Digest] | None) -> dict[str, int]:

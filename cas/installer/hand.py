@@ -134,6 +134,12 @@ def _copy(project: Project, asset: Asset, target: str, progress: Progress) -> No
             os.makedirs(os.path.dirname(place), exist_ok=True)
             try:
                 copy_file(os.path.join(tree, name), place)
+            except FileExistsError:  # nobody else writes there
+                raise CasError(
+                    f"{name!r} has the name of another file of {asset.name!r}: the file system of "
+                    f"{os.path.dirname(target)} does not tell them apart",
+                    hint=f"cas export {typed(asset.name)} DIR, on another file system",
+                ) from None
             except OSError as error:
                 raise CasError(
                     f"{place!r} can't be written: {error.strerror}", hint=remedy(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from cas.errors import CasError, ViewBlocked, remedy, typed
 from cas.files import discard, replace_symlink, sweep, sync_all, temporary_name
 from cas.names import view_of
 from cas.project import look
-from cas.project.views import leads_out, make_parents
+from cas.project.views import leads_out, make_parents, parents_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from cas.lockfile import Asset
     from cas.project import Project
 
-__all__ = ["Linked", "check_views", "link_views", "sweep_project", "unlink_view"]
+__all__ = ["Linked", "check_views", "link_views", "sweep_project", "sync_views", "unlink_view"]
 
 
 @dataclass(slots=True)
@@ -69,7 +70,11 @@ def check_views(
 def link_views(
     project: Project, trees: Iterable[tuple[Asset, str]], seen: Linked, *, force: bool = False
 ) -> Linked:
-    """Point each view at its tree, durably; the trees stand already."""
+    """Point each view at its tree, durably; the trees stand already.
+
+    A link that is right already may be the work of somebody who was killed before it was
+    synced: who says that it is in place vouches for its name too.
+    """
     touched: list[str] = []
     edited = project.edited()
     forgotten = set()
@@ -78,11 +83,12 @@ def link_views(
         target = project.target_of(asset, tree)
         lies = look(project.root, view)
         if lies.target == target and lies.state == "link":
+            touched += parents_of(project.root, view)
             continue
         path = os.path.join(project.root, view)
         aside = None
         try:
-            parents = make_parents(project.root, view)
+            make_parents(project.root, view)
             if not lies.replaceable:
                 if not (force and asset.name in edited):
                     raise ViewBlocked(f"{view} changed meanwhile, so it was left alone")
@@ -95,14 +101,14 @@ def link_views(
             seen.refused.append((asset, error))
             continue
         except OSError as error:
-            seen.refused.append((asset, CasError(
-                f"the view {view} can't be made: {error.strerror} ({error.filename})",
-                hint=remedy(error),
-            )))  # fmt: skip
+            if aside and not os.path.lexists(path):
+                os.rename(aside, path)
+                forgotten.discard(asset.name)
+            seen.refused.append((asset, _not_made(project, asset, error)))
             continue
         if aside:
             discard(aside)
-        touched += parents
+        touched += parents_of(project.root, view)
         seen.changed += 1
     if touched:
         sync_all(touched, on=project.root)
@@ -114,6 +120,28 @@ def link_views(
     if stale:
         project.set_edited(edited - stale)
     return seen
+
+
+def _not_made(project: Project, asset: Asset, error: OSError) -> CasError:
+    """Return the error for a view that can't be made; the bytes are in the store all the same."""
+    view = view_of(asset.name)
+    if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM):  # EPERM: as symlink(2) has it
+        return CasError(
+            f"the view {view} can't be made: expected a file system with symbolic links, "
+            f"{project.root} lies on one without ({error.strerror})",
+            hint=f"cas path {typed(asset.name)} is where it lies; cas export copies it",
+        )
+    return CasError(
+        f"the view {view} can't be made: {error.strerror} ({error.filename})", hint=remedy(error)
+    )
+
+
+def sync_views(project: Project, names: Iterable[str]) -> None:
+    """Make the views that stand durable: who made them may have been stopped before that."""
+    views = [
+        view for name in names if os.path.islink(os.path.join(project.root, view := view_of(name)))
+    ]
+    sync_all((d for view in views for d in parents_of(project.root, view)), on=project.root)
 
 
 def sweep_project(project: Project, names: Iterable[str] = ()) -> None:
@@ -130,6 +158,9 @@ def unlink_view(project: Project, name: str) -> str | None:
     """Remove the view of an asset if it is ours; return what is there instead, if anything."""
     view = view_of(name)
     lies = look(project.root, view)
+    if lies.state == "absent":  # who removed it may have been stopped before that was durable
+        above = next(d for d in parents_of(project.root, view) if os.path.isdir(d))
+        sync_all([above], on=project.root)
     if lies.state == "link":
         path = os.path.join(project.root, view)
         os.unlink(path)

@@ -12,7 +12,7 @@ from cas.errors import CasError, ListingError, UsageError, remedy, typed
 from cas.files import discard, fsync_dir, temporary_name
 from cas.installer.space import check_space
 from cas.listing import Listing, check_path, is_left_out
-from cas.store import Publisher, Staging, add_file, read_listing
+from cas.store import Publisher, Staging, add_file, check_twins, read_listing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,6 +58,7 @@ def import_path(
     single, found = _sources(path, follow=follow, skip_special=skip_special)
     needed = sum(size for _, _, size in found)
     check_space(store, 0 if move else needed)
+    check_twins(store, (name for name, _, _ in found))
     staging, publisher = Staging(store), Publisher(store)
     progress.begin(f"import {os.path.basename(path.rstrip('/'))}", files=len(found), size=needed)
     entries = {}

@@ -115,13 +115,17 @@ def out_of_step(requests: Mapping[str, Request], lock: Lockfile) -> dict[str, st
 
 
 def stale_inputs(lock: Lockfile) -> dict[str, str]:
-    """Return name → the input that moved since it was built, for derived assets."""
-    found = {}
+    """Return name → the input that moved since it was built, for derived assets.
+
+    Of a text and a tokenizer that both moved it is the text.
+    """
+    found: dict[str, str] = {}
     for asset in lock:
         if isinstance(asset.request, RecipeRequest) and not asset.request.keep:
-            source = lock.assets.get(asset.request.input)
-            if source is None or source.tree not in asset.inputs.values():
-                found[asset.name] = asset.request.input
+            for role, name in asset.request.inputs.items():
+                source = lock.assets.get(name)
+                if source is None or source.tree != asset.inputs.get(role):
+                    found.setdefault(asset.name, name)
     return found
 
 
@@ -298,10 +302,15 @@ def _nothing_to_do(project: Project, wanted: list[Asset], *, link: bool) -> bool
 
 
 def _needed(lock: Lockfile, wanted: list[Asset]) -> set[Digest]:
-    """Return the trees of *wanted*, and of what they are made of."""
-    trees = {asset.tree for asset in wanted}
-    for asset in wanted:
-        trees.update(asset.inputs.values())
+    """Return the trees of *wanted*, of what they are made of, and so on."""
+    trees: set[Digest] = set()
+    todo = list(wanted)
+    while todo:
+        asset = todo.pop()
+        trees |= {asset.tree, *asset.inputs.values()}
+        if isinstance(asset.request, RecipeRequest):
+            sources = (lock.assets.get(name) for name in asset.request.inputs.values())
+            todo += [source for source in sources if source and source.tree not in trees]
     return trees
 
 

@@ -35,7 +35,7 @@ def one_download(store: Store, tree: Digest, what: str, progress: Progress) -> I
     store.make_dir(store.place("mutex"))
     place = store.place("mutex", tree)
     began = time.monotonic()
-    seen: frozenset[tuple[str, int]] | None = None
+    seen: frozenset[tuple[str, int, int]] | None = None
     waited = alone = False
     while True:
         with hold(place, wait=False) as held:
@@ -44,7 +44,7 @@ def one_download(store: Store, tree: Digest, what: str, progress: Progress) -> I
                 return
         now = _under_way(store)
         if not waited:
-            progress.note(f"{what}: {_who(now)} downloads it already; waiting for that")
+            progress.note(f"{what}: {_who(now)} brings it already; waiting for that")
             waited = True
         if now != seen:
             seen, began = now, time.monotonic()
@@ -54,23 +54,24 @@ def one_download(store: Store, tree: Digest, what: str, progress: Progress) -> I
         time.sleep(LOOK)
 
 
-def _under_way(store: Store) -> frozenset[tuple[str, int]]:
-    """Return (name, size) of every partial download."""
+def _under_way(store: Store) -> frozenset[tuple[str, int, int]]:
+    """Return (name, size, mtime in ns) of every partial download, and of builds under way."""
     found = set()
     with os.scandir(store.place("staging")) as entries:
         for entry in entries:
             try:
-                found.add((entry.name, entry.stat(follow_symlinks=False).st_size))
+                status = entry.stat(follow_symlinks=False)
+                found.add((entry.name, status.st_size, status.st_mtime_ns))
             except FileNotFoundError:
                 continue
     return frozenset(found)
 
 
-def _who(partials: frozenset[tuple[str, int]]) -> str:
+def _who(partials: frozenset[tuple[str, int, int]]) -> str:
     """Name the processes that have partial downloads here: ``<key>.<host>-<pid>-<random>``."""
     ours = f"{host()}-{os.getpid()}-"
     writers = set()
-    for name, _ in partials:
+    for name, _, _ in partials:
         writer = name.partition(".")[2]
         if writer and not writer.startswith(ours):
             writers.add(writer.rpartition("-")[0])

@@ -15,6 +15,9 @@ from typing import Any
 __all__ = ["check_values", "load_toml", "toml", "toml_key", "without_long_strings"]
 
 MAX_PARTS = 100  # of a dotted key; 5,000 take tomllib 0.15 s, 20,000 take it 2.5 s
+MAX_VALUES = 150_000  # an asset has about ten; tomllib takes 9 µs and 250 bytes, for an escape too
+MAX_LINES = 1_000_000
+MAX_DIGITS = 10_000  # of a number, or letters of a bare word; 10 MB of them take tomllib 1.1 GB
 MAX_DEPTH = 32  # of tables and lists in one another
 MAX_INTEGER = 1 << 63  # what TOML promises
 
@@ -29,6 +32,7 @@ _STRING = re.compile(
     re.DOTALL,
 )
 _DOTTED = re.compile(r"[\w-]++(?:[ \t]*+\.[ \t]*+[\w-]++)*")
+_WORD = re.compile(r"\w++")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 # what a text is not written with as it is: what breaks TOML, ends a line for some reader, or
 # changes the direction of what a person sees
@@ -40,10 +44,20 @@ def load_toml(text: str) -> dict[str, Any]:
     if text.startswith("\ufeff"):
         message = "it begins with a byte order mark"
         raise ValueError(message)
-    if any(line.count(".") > MAX_PARTS for line in text.split("\n")):
+    for signs, most, what in (("=,[{\\", MAX_VALUES, "values"), ("\n", MAX_LINES, "lines")):
+        if sum(map(text.count, signs)) > most:
+            message = f"more than {most:,} {what}"
+            raise ValueError(message)
+    lines = text.split("\n")
+    if any(line.count(".") > MAX_PARTS for line in lines):
         for key in _DOTTED.findall(_STRING.sub("s", text)):
             if key.count(".") > MAX_PARTS:
                 message = f"a key of more than {MAX_PARTS} parts: {key[:40]}…"
+                raise ValueError(message)
+    if any(len(line) > MAX_DIGITS for line in lines):
+        for word in _WORD.findall(_STRING.sub("s", text)):
+            if len(word) > MAX_DIGITS:
+                message = f"a word of more than {MAX_DIGITS:,} characters: {word[:40]}…"
                 raise ValueError(message)
     try:
         return tomllib.loads(text)

@@ -285,10 +285,10 @@ class Project:
         return target
 
     def _check_unedited(self, asset: Asset) -> None:
-        if asset.name in self.edited() and not os.path.islink(
-            os.path.join(self.root, view_of(asset.name))
-        ):
-            view = view_of(asset.name)
+        view = view_of(asset.name)
+        place = os.path.join(self.root, view)
+        copied = os.path.lexists(place) and not os.path.islink(place)  # else the copy was removed
+        if copied and asset.name in self.edited():
             raise Edited(
                 f"{asset.name!r} is being edited: {view} is a writable copy",
                 hint=f"cas add {typed(view)} --name {typed(asset.name)} takes it in; "

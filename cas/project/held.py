@@ -57,7 +57,7 @@ def root_id_of(root: str) -> str | None:
     try:
         with open(os.path.join(root, "assets/.cas/root"), encoding="utf-8") as file:
             drawn, _, path = file.read(8192).rstrip("\n").partition("\n")
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):  # no UTF-8; a path that the store's record made up
         return None
     if len(drawn) != 32 or drawn.strip("0123456789abcdef") or path != root:
         return None

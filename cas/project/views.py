@@ -15,7 +15,7 @@ from cas.errors import ViewBlocked
 from cas.files import fsync_dir
 from cas.warm import tree_of_link
 
-__all__ = ["View", "leads_out", "look", "make_parents"]
+__all__ = ["View", "leads_out", "look", "make_parents", "parents_of"]
 
 State = Literal["absent", "link", "foreign link", "file", "directory", "outside"]
 
@@ -58,17 +58,20 @@ def look(root: str, view: str) -> View:
     return View("link", target=target, store=store, tree=tree)
 
 
-def make_parents(root: str, view: str) -> list[str]:
-    """Make the directories above *view*, durably; return all of them, lowest first.
+def parents_of(root: str, view: str) -> list[str]:
+    """Return the directories above *view*, lowest first, up to the project's own."""
+    parts = view.split("/")[:-1]
+    return [os.path.join(root, *parts[:count]) for count in range(len(parts), -1, -1)]
+
+
+def make_parents(root: str, view: str) -> None:
+    """Make the directories above *view*, durably.
 
     Raises ViewBlocked where a file or a link that leaves the project is in the way.
     """
     if outside := _way_out(root, view):
         raise leads_out(outside)
-    path = root
-    found = []
-    for part in view.split("/")[:-1]:
-        path = os.path.join(path, part)
+    for path in reversed(parents_of(root, view)[:-1]):
         try:
             os.mkdir(path)
             fsync_dir(os.path.dirname(path))
@@ -78,8 +81,6 @@ def make_parents(root: str, view: str) -> list[str]:
                     f"{os.path.relpath(path, root)!r} is a file, expected a directory",
                     hint=f"mv {os.path.relpath(path, root)} elsewhere",
                 ) from None
-        found.append(path)
-    return found[::-1]
 
 
 def leads_out(link: str) -> ViewBlocked:

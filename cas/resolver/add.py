@@ -22,7 +22,7 @@ from cas.resolver.lock import announced
 from cas.resolver.meaning import AddOptions, meaning
 from cas.resolver.pin import Move, move_of
 from cas.resolver.write import change_lock, change_requests, check_writable, one_writer
-from cas.store import Vanished
+from cas.store import Vanished, make_durable
 
 if TYPE_CHECKING:
     from cas.lockfile import Asset
@@ -63,7 +63,14 @@ def add(
     except ListingError as error:
         raise UsageError(str(error), hint=f"cas add {typed(word)} --name KIND/NAME") from None
     pin.check_request(request)
-    bringer = Bringer(project, lock, progress=progress, offline=options.offline, jobs=options.jobs)
+    bringer = Bringer(
+        project,
+        lock,
+        progress=progress,
+        offline=options.offline,
+        jobs=options.jobs,
+        executor=options.executor,
+    )
     old = lock.assets.get(name)
     shell = old or _shell(name, request)
     own_view = bool(place) and os.path.abspath(place) == os.path.join(project.root, view_of(name))
@@ -78,7 +85,8 @@ def add(
         if seen.refused:
             raise seen.refused[0][1]
     if options.dry_run and isinstance(request, RecipeRequest):
-        progress.note(f"{name} would be built of {request.input}; its files are known after that")
+        sources = " and ".join(request.inputs.values())
+        progress.note(f"{name} would be built of {sources}; its files are known after that")
         return []
     if options.dry_run:
         new = _pin(bringer, name, request, old, place, options)
@@ -122,10 +130,10 @@ def _pin(
         )
         return replace(new, extra=old.extra) if old else new
     if isinstance(request, RecipeRequest):
-        source = bringer.lock.find(request.input)
-        if old and old.request == request and source.tree in old.inputs.values():
+        trees = {role: bringer.lock.find(word).tree for role, word in request.inputs.items()}
+        if old and old.request == request and trees == old.inputs:
             return old
-        return pin.pin_recipe(bringer, name, request, source)
+        return pin.pin_recipe(bringer, name, request)
     if old and old.request == request:
         return old  # add keeps a pin; lock --update moves it
     return pin.pin_hub(bringer, name, request, old, pin.resolve(bringer, request))
@@ -143,6 +151,7 @@ def publish(
         if options.pull:
             found = project.tree_of(new)
             path = found[0] if found else bringer.bring(new)
+            make_durable(project.store, [new.tree])  # who built it may have been stopped there
             if not own_view:
                 seen = link_views(project, [(new, path)], Linked())
                 if seen.refused:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from cas.digest import CHUNK, git_blob_hasher
 from cas.errors import CasError, UsageError, typed
 from cas.installer import Bringer
-from cas.installer.link import sweep_project
+from cas.installer.link import sweep_project, sync_views
 from cas.installer.local import files_below
+from cas.installer.pull import needs_of
 from cas.names import check_name, check_names
 from cas.progress import QUIET
 from cas.request import HubRequest, LocalRequest
@@ -106,6 +107,9 @@ def adopt(
             except CasError as error:
                 row = replace(row, error=error)
         done.append(row)
+    if not dry_run:  # vouch for what an adoption did that was killed before it was durable
+        sync_views(project, project.read_lock().assets)
+        needs_of(project)
     return done
 
 

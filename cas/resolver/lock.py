@@ -10,7 +10,6 @@ from cas.errors import (
     CasError,
     LockfileError,
     OutOfStep,
-    RequestError,
     UnknownAsset,
     UsageError,
     typed,
@@ -20,12 +19,14 @@ from cas.installer.pull import needs_of, stale_inputs
 from cas.progress import QUIET
 from cas.request import HubRequest, LocalRequest, RecipeRequest, Request
 from cas.resolver import pin
+from cas.resolver.derived import inputs_first, made_of, pin_derived, rebuild
 from cas.resolver.pin import Move, move_of
 from cas.resolver.write import change_lock, check_writable, one_writer
 from cas.store import announce, end, shared_gc_mutex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from concurrent.futures import Executor
 
     from cas.lockfile import Asset, Lockfile
     from cas.progress import Progress
@@ -60,13 +61,15 @@ class LockOptions:
     """Names or Hub ids that are resolved again."""
     update_all: bool = False
     build: bool = False
-    """Build again what is made of the updated assets."""
+    """Build again what is made of the updated assets, or (none is named) all that is stale."""
     rebuild: tuple[str, ...] = ()
     """Derived assets that are built again and compared with their lock."""
     side: str | None = None
     """``ours`` or ``theirs``, for what conflict markers leave undecided."""
     dry_run: bool = False
     offline: bool = False
+    executor: Executor | None = None
+    """Where shards of tokens are made; None: processes of this machine."""
 
 
 def lock(
@@ -98,10 +101,13 @@ def _lock(project: Project, options: LockOptions, progress: Progress) -> list[Mo
             f"pyproject.toml has no [tool.cas.assets], and assets.lock pins {len(before)}",
             hint="git checkout pyproject.toml gets it back; cas rm NAME takes an asset out",
         )
-    bringer = Bringer(project, before, progress=progress, offline=options.offline, jobs=8)
+    bringer = Bringer(
+        project, before, progress=progress, offline=options.offline, jobs=8,
+        executor=options.executor,
+    )  # fmt: skip
     chosen = _chosen(before, requests, options.update, update_all=options.update_all)
-    for name in options.rebuild:
-        _rebuild(bringer, before.find(name))
+    rebuild(bringer, [before.find(name) for name in options.rebuild])
+    building = made_of(requests, chosen or set(requests)) if options.build else set()
     moves: list[Move] = []
     now = before.with_assets([], without=[n for n in before.assets if n not in requests])
     moves += [move_of(bringer, n, a, None) for n, a in before.assets.items() if n not in requests]
@@ -111,18 +117,21 @@ def _lock(project: Project, options: LockOptions, progress: Progress) -> list[Mo
         new = _pin(
             bringer, name, request, old, moved=name in chosen,
             named=name in chosen and not options.update_all and not _globs(options.update),
-            build=options.build,
+            build=name in building,
             dry_run=options.dry_run,
         )  # fmt: skip
+        if new is None:
+            continue
         if new != old:
             now = now.with_assets([new])
         if old is None or new.tree != old.tree or new.commit != old.commit:
             moves.append(move_of(bringer, name, old, new))
     if not options.dry_run:
         _write(project, bringer, before, now, whole=now if merged else None)
-        for name, source in stale_inputs(now).items():
-            progress.note(f"{name} is stale now: it was made of an earlier {source}; "
-                          f"cas lock --update {source} --build")  # fmt: skip
+    for name, source in stale_inputs(now).items():
+        state = "would be stale" if options.dry_run else "is stale now"
+        progress.note(f"{name} {state}: it was made of an earlier {source}; "
+                      f"cas lock --update {source} --build")  # fmt: skip
     return sorted(moves, key=lambda move: move.name)
 
 
@@ -198,34 +207,6 @@ def _globs(words: Iterable[str]) -> bool:
     return any(char in word for word in words for char in "*?[")
 
 
-def inputs_first(requests: Mapping[str, Request]) -> list[tuple[str, Request]]:
-    """Return the requests by name, what is made of others after them.
-
-    Raises RequestError where one is made of itself, or of what is not requested.
-    """
-    ordered: dict[str, Request] = {}
-
-    def take(name: str, above: tuple[str, ...]) -> None:
-        request = requests[name]
-        if name in above:
-            raise RequestError(f"pyproject.toml: {name!r} is made of itself",
-                               hint=f"cas rm {typed(name)}")  # fmt: skip
-        if isinstance(request, RecipeRequest):
-            if request.input not in requests:
-                raise RequestError(
-                    f"pyproject.toml: {name!r} is made of {request.input!r}, "
-                    "which is not requested",
-                    hint=f"cas add {request.input.partition('/')[2]}, or: cas rm {typed(name)}",
-                )
-            if request.input not in ordered:
-                take(request.input, (*above, name))
-        ordered.setdefault(name, request)
-
-    for name in sorted(requests):
-        take(name, ())
-    return list(ordered.items())
-
-
 def _pin(
     bringer: Bringer,
     name: str,
@@ -236,27 +217,22 @@ def _pin(
     named: bool,
     build: bool,
     dry_run: bool,
-) -> Asset:
+) -> Asset | None:
     """Return the pin of one request: the old one unless it is new, changed, or to be moved.
 
     A local source that is gone is an error only for what is new or was *named* by itself.
+    None is what a *dry_run* would have to build first.
     """
     from dataclasses import replace
 
     pin.check_request(request)
     fresh = old is None or not _same_request(old.request, request)
     if isinstance(request, RecipeRequest):
-        source = bringer.lock.assets[request.input]
-        if old is not None and not fresh:
-            if source.tree in old.inputs.values() and not moved:
-                return replace(old, request=request)
-            if pin.recipe_id_now(bringer, request, source) == old.recipe:
-                # what it reads is as it was, whatever else moved in its input
-                return replace(old, request=request, inputs={"text": source.tree})
-            if not (build or moved) or request.keep:
-                return replace(old, request=request)
-        new = pin.pin_recipe(bringer, name, request, source)
-        return replace(new, extra=old.extra) if old else new
+        kept = None if fresh else old
+        return pin_derived(
+            bringer, name, request, kept, moved=moved, named=named, build=build, dry_run=dry_run,
+            extra=old.extra if old else {},
+        )  # fmt: skip
     if old is not None and not (fresh or moved):
         return replace(old, request=request)
     if isinstance(request, LocalRequest):
@@ -287,30 +263,6 @@ def _same_request(old: Request, new: Request) -> bool:
     return {k: v for k, v in a.items() if k not in loose} == {
         k: v for k, v in b.items() if k not in loose
     }
-
-
-def _rebuild(bringer: Bringer, asset: Asset) -> None:
-    """Build a derived asset again and compare; raise NotReproducible if it differs."""
-    from cas.errors import NotReproducible, UsageError
-    from cas.listing import tree_id
-
-    if not isinstance(asset.request, RecipeRequest):
-        raise UsageError(f"{asset.name!r} is not made by a recipe", hint="cas list")
-    source = bringer.lock.find(asset.request.input)
-    if source.tree not in asset.inputs.values():
-        raise UsageError(f"{asset.name!r} is stale, so there is nothing to compare with",
-                         hint=f"cas lock --update {typed(source.name)} --build")  # fmt: skip
-    if bringer.project.tree_of(source) is None:
-        bringer.bring(source)
-    listing, _, _, built = bringer.build_recipe(asset.name, asset.request, source)
-    if listing.digest != asset.tree:
-        raise NotReproducible(
-            f"{asset.name!r}, built with {built.made_with} (locked with {asset.made_with})",
-            expected=f"tree {asset.tree_id}",
-            actual=tree_id(listing.digest),
-            hint=f"cas lock --update {typed(source.name)} --build",
-        )
-    bringer.progress.note(f"{asset.name} was built again: the same bytes")
 
 
 def _write(

@@ -6,13 +6,23 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cas.errors import CasError, Offline, RequestError, SourceError, UsageError, typed
-from cas.names import KINDS, find, near
+from cas import registry
+from cas.errors import (
+    CasError,
+    Offline,
+    RequestError,
+    SourceError,
+    UnknownAsset,
+    UsageError,
+    typed,
+)
+from cas.names import KINDS, find, kind_of, near
 from cas.project import look
 from cas.request import HubRequest, LocalRequest, Request, check_repo, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+    from concurrent.futures import Executor
     from typing import Any
 
     from cas.listing import Listing
@@ -38,6 +48,7 @@ class AddOptions:
     groups: tuple[str, ...] = ()
     recipe: str | None = None
     input: str | None = None
+    tokenizer: str | None = None
     options: tuple[tuple[str, Any], ...] = ()
     """The recipe's own options."""
     follow: bool = False
@@ -47,6 +58,8 @@ class AddOptions:
     dry_run: bool = False
     offline: bool = False
     jobs: int = 8
+    executor: Executor | None = None
+    """Where shards of tokens are made; None: processes of this machine."""
 
 
 def meaning(
@@ -62,7 +75,7 @@ def meaning(
     kind, colon, rest = word.partition(":")
     if colon and kind in HUB_KINDS:
         return _known(project, requests, kind, rest, options) or _hub(kind, rest, options)
-    if options.recipe or options.input:
+    if options.recipe or options.input or options.tokenizer:
         return _derived(lock, word, options)
     begins = word.startswith(("./", "../", "/", "~")) or word in (".", "..")
     if begins or (os.path.lexists(word) and not os.path.isdir(word)):
@@ -161,6 +174,7 @@ def _kind_on_hub(repo: str, *, offline: bool) -> str:
         if files := _near_files(repo):
             message += f", and there is no such file; near: {', '.join(map(repr, files))}"
             hint = f"cas add {typed(files[0])}"
+        hint = registry.suggestion(repo) or hint
         raise SourceError(message, hint=hint)
     if len(kinds) > 1:
         ways = ", ".join(f"cas add {kind}:{repo}" for kind in kinds)
@@ -195,24 +209,58 @@ def _derived(lock: Lockfile, word: str, options: AddOptions) -> tuple[str, Reque
     from cas import recipes
 
     name = options.name or word
-    known = {asset.name: asset.hub_ids for asset in lock}
     said = recipes.parse_name(word)
+    kind = kind_of(name)
+    if options.revision or options.include or options.exclude:
+        raise UsageError(f"{word!r} is made by a recipe: --revision, --include and --exclude "
+                         "don't fit it", hint="--files PATTERN chooses what is read")  # fmt: skip
     table: dict[str, Any] = {}
     if options.recipe:
         table = {"recipe": options.recipe}
     elif said:
         table = dict(said[1])
+    elif kind == "tokens":
+        table = {"recipe": "tokens"}
     source = options.input or (said[0] if said else None)
     if not table or not source:
         raise UsageError(
-            f"{word!r} does not say its recipe",
-            hint=f"cas add {typed(word)} --recipe bpe --input DATASET --vocab-size 4096",
+            f"{word!r} does not say its {'recipe' if not table else 'input'}",
+            hint=f"cas add {typed(word)} "
+            + ("--input DATASET --tokenizer TOKENIZER" if kind == "tokens"
+               else "--recipe bpe --input DATASET --vocab-size 4096"),
+        )  # fmt: skip
+    if (kind == "tokens") != (table["recipe"] == "tokens"):
+        raise UsageError(
+            f"{name!r}: recipe {table['recipe']!r} makes no {kind}",
+            hint=f"cas add {'tokens' if table['recipe'] == 'tokens' else 'tokenizers'}/NAME …",
         )
     table |= {k: list(v) if isinstance(v, tuple) else v for k, v in options.options}
-    table["input"] = find(source, known)
+    table["input"] = _input(lock, source, without=("tokens", "tokenizers"))
+    if options.tokenizer:
+        table["tokenizer"] = _input(lock, options.tokenizer, without=("tokens", "datasets"))
+    elif table["recipe"] == "tokens":
+        raise UsageError(
+            f"{word!r} does not say which tokenizer makes the tokens",
+            hint=f"cas add {typed(word)} --input {typed(source)} --tokenizer TOKENIZER",
+        )
     if options.groups:
         table["groups"] = list(options.groups)
     return name, parse(table, place=name), ""
+
+
+def _input(lock: Lockfile, word: str, *, without: Iterable[str]) -> str:
+    """Return the name of the asset that an input is; of kinds *without* only where none fits."""
+    known = {asset.name: asset.hub_ids for asset in lock}
+    likely = {name: ids for name, ids in known.items() if kind_of(name) not in without}
+    try:
+        return find(word, likely)
+    except UnknownAsset as error:
+        if "fits" in str(error):
+            raise
+    try:
+        return find(word, known)
+    except UnknownAsset as error:
+        raise UnknownAsset(str(error), hint=registry.suggestion(word) or error.hint) from None
 
 
 def _local(project: Project, place: str, options: AddOptions) -> tuple[str, Request, str]:
@@ -243,12 +291,16 @@ def _local(project: Project, place: str, options: AddOptions) -> tuple[str, Requ
 
 
 def default_name(place: str, listing: Listing | None = None) -> str:
-    """Return the name of a local file or directory: models/ for weights, datasets/ else."""
+    """Return the name of a local file or directory.
+
+    models/ for weights, tokenizers/ for a tokenizer without them, datasets/ else.
+    """
     last = os.path.basename(os.path.abspath(place).rstrip("/"))
     if os.path.isdir(place):
         names = [e.path for e in listing] if listing else _top(place)
-        model = any(n == "config.json" or n.endswith(CHECKPOINTS) for n in names)
-        return f"{'models' if model else 'datasets'}/{last}"
+        if any(n == "config.json" or n.endswith(CHECKPOINTS) for n in names):
+            return f"models/{last}"
+        return f"{'tokenizers' if 'tokenizer.json' in names else 'datasets'}/{last}"
     return f"{'models' if last.lower().endswith(CHECKPOINTS) else 'datasets'}/{last}"
 
 

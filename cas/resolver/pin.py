@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cas.errors import CasError, UsageError
-from cas.installer import check_source, import_path
+from cas.installer import check_source, import_path, origin_of
+from cas.installer.derive import build_recipe, inputs_of
 from cas.installer.local import measure_path
 from cas.listing import Listing, twins, unportable
 from cas.lockfile import Asset
@@ -150,42 +151,27 @@ def pin_local(
     )
 
 
-def pin_recipe(bringer: Bringer, name: str, request: RecipeRequest, source: Asset) -> Asset:
-    """Build a derived asset of an input, and its tree."""
-    if bringer.project.tree_of(source) is None:
-        bringer.bring(source)
-    listing, sizes, identity, built = bringer.build_recipe(name, request, source)
-    bringer.put_listing(listing)
+def pin_recipe(bringer: Bringer, name: str, request: RecipeRequest, *, anew: bool = False) -> Asset:
+    """Build a derived asset of the pins of its inputs, and its tree.
+
+    What its recipe made of them before is taken, but with *anew* it is made again.
+    """
+    inputs = inputs_of(bringer, name, request)
+    made = build_recipe(bringer, name, request, inputs, anew=anew)
+    bringer.put_listing(made.listing)
     asset = Asset(
         name=name,
         request=request,
-        tree=listing.digest,
-        files=len(listing),
-        size=sum(sizes),
-        recipe=identity,
-        inputs={"text": source.tree},
-        semantic=built.semantic,
-        made_with=built.made_with,
+        tree=made.listing.digest,
+        files=len(made.listing),
+        size=sum(made.sizes),
+        recipe=made.identity,
+        inputs={role: source.tree for role, source in inputs.items()},
+        semantic=made.semantic,
+        made_with=made.made_with,
     )
-    from cas.installer import origin_of
-
-    build(bringer.store, listing, origin_of(asset))
+    build(bringer.store, made.listing, origin_of(asset))
     return asset
-
-
-def recipe_id_now(bringer: Bringer, request: RecipeRequest, source: Asset) -> str | None:
-    """Return the id that a recipe has on an input as it is now; None where it can't be told."""
-    from cas import recipes
-
-    listing = read_listing(bringer.store, source.tree)
-    if listing is None:
-        return None
-    digests = dict(listing.entries)
-    try:
-        recipe = recipes.parse(request.recipe, dict(request.options))
-        return recipe.id({path: digests[path] for path in recipe.select(digests)})
-    except CasError:
-        return None
 
 
 def check_request(request: Request) -> None:

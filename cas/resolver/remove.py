@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from cas.errors import CasError
 from cas.installer import unlink_view
+from cas.installer.pull import needs_of
 from cas.request import RecipeRequest
-from cas.resolver.lock import announced
 from cas.resolver.write import change_lock, change_requests, check_writable, one_writer
 
 if TYPE_CHECKING:
@@ -31,13 +31,15 @@ def remove(project: Project, words: Iterable[str]) -> list[tuple[str, str | None
     names = list(dict.fromkeys(w if w in requests else lock.find(w).name for w in words))
     made = {a.name: a.request for a in lock} | dict(requests)
     for user, request in made.items():
-        if user not in names and isinstance(request, RecipeRequest) and request.input in names:
-            raise CasError(f"{user!r} is made of {request.input!r}",
-                           hint=f"cas rm {request.input} {user}")  # fmt: skip
-    with announced(project, ()), one_writer(project):
+        if user not in names and isinstance(request, RecipeRequest):
+            for name in request.inputs.values():
+                if name in names:
+                    raise CasError(f"{user!r} is made of {name!r}", hint=f"cas rm {name} {user}")
+    with one_writer(project):
         left = [(name, unlink_view(project, name)) for name in names]
         change_lock(project, without=names)
         change_requests(project, dict.fromkeys(names))
         if project.edited() & set(names):
             project.set_edited(project.edited() - set(names))
+    needs_of(project)
     return left

@@ -80,10 +80,13 @@ def _is_edit(before: dict[str, Any], after: str, changes: Mapping[str, Request |
     except (CasError, UnicodeEncodeError):
         return False
     wanted = {**settings_of(before).requests, **changes}
-    # by repr: a NaN of another tool is not equal to itself
-    return requests == {n: r for n, r in wanted.items() if r} and repr(_others(before)) == repr(
-        _others(document)
-    )
+    if requests != {n: r for n, r in wanted.items() if r}:
+        return False
+    old, new = _others(before), _others(document)
+    try:
+        return repr(old) == repr(new)  # a NaN of another tool is not equal to itself
+    except ValueError:  # nor has an integer of 5,000 digits a repr
+        return old == new
 
 
 def _others(document: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Settings", "load", "parse_settings", "settings_of"]
 
 _KEYS = ("assets", "bad", "datasets", "remotes", "share")
-MAX_BYTES = 16 << 20
+MAX_BYTES = 2 << 20  # tomlkit takes a second for 4 MB
 
 _NO_MARK = r"sed -i '1s/^\xEF\xBB\xBF//' pyproject.toml"
 

@@ -1,0 +1,163 @@
+"""The tree of a dataset's shards: found where it was made before, else made."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cas.digest import Digest, hash_bytes, parse_digest
+from cas.errors import NotPulled, RecipeError, StoreError, typed
+from cas.installer.shards.build import TokensPlan, build_tokens, plan_tokens
+from cas.installer.turn import one_download
+from cas.listing import Listing, tree_id
+from cas.progress import QUIET
+from cas.store import (
+    Publisher,
+    Staging,
+    Vanished,
+    add_bytes,
+    announce,
+    build,
+    end,
+    note_use,
+    read_listing,
+    rebuilt_listing,
+    recall,
+    remember,
+    shared_gc_mutex,
+    standing,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from concurrent.futures import Executor
+
+    from cas.lockfile import Asset
+    from cas.progress import Progress
+    from cas.project import Project
+    from cas.recipes.tokens import TokenizerFile
+    from cas.store import Store
+
+__all__ = ["tokens_tree"]
+
+_TRIES = 5  # of a build whose objects vanish under it
+
+
+def tokens_tree(
+    project: Project,
+    text: Asset,
+    tokenizer: TokenizerFile,
+    *,
+    splits: Sequence[str] = ("train",),
+    files: Sequence[str] = (),
+    column: str | None = None,
+    errors: str = "strict",
+    subset: Mapping[str, int | None] | None = None,
+    executor: Executor | None = None,
+    progress: Progress = QUIET,
+) -> tuple[Path, Digest]:
+    """Return the token shards of a locked dataset, made where they are not there: path, tree.
+
+    A locked ``tokens/…`` asset of the same text and tokenizer is used; else the tree is kept
+    in the store, found again by the recipe's id, and collected when it was not used for 14
+    days. Of processes that want the same, one builds and the others wait. *files* and
+    *column* default to what the registry says; *subset* is as in ``build_tokens``.
+
+    Raises:
+        NotPulled: the dataset is not here.
+        RecipeError: it can't be read as text, or has no such split.
+    """
+    from cas import recipes, registry
+
+    store = project.store
+    found = project.tree_of(text)
+    if found is None:
+        raise NotPulled(f"{text.name!r} is not here", hint=f"cas pull {typed(text.name)}")
+    listing = read_listing(store, text.tree) or rebuilt_listing(store, text.tree)
+    if listing is None:
+        raise StoreError(f"the listing of {text.name!r} is lost", hint="cas verify --repair")
+    digests: dict[str, str] = dict(listing.entries)
+    options: dict[str, Any] = registry.defaults(project, text.name, text, digests)
+    options["errors"] = errors
+    if files:
+        options["files"] = tuple(files)
+    if column is not None:
+        options["column"] = column
+    recipe = recipes.parse("tokens", options)
+    try:
+        plan = plan_tokens(recipe, digests, tokenizer, splits)  # type: ignore[arg-type]
+        if not any((subset or {}).values()):
+            subset = None
+            for asset in project.read_lock():
+                if asset.recipe == plan.identity and (here := project.tree_of(asset)):
+                    note_use(store, asset.tree, time.time())
+                    return Path(here[0]), asset.tree
+        for attempt in range(_TRIES):
+            try:
+                return _found_or_made(
+                    project, text, plan, Path(found[0]), subset, executor, progress
+                )
+            except Vanished:
+                if attempt == _TRIES - 1:
+                    raise
+    except RecipeError as error:
+        raise RecipeError(f"{text.name}: {error}", hint=error.hint) from None
+    raise AssertionError
+
+
+def _found_or_made(
+    project: Project,
+    text: Asset,
+    plan: TokensPlan,
+    tree: Path,
+    subset: Mapping[str, int | None] | None,
+    executor: Executor | None,
+    progress: Progress,
+) -> tuple[Path, Digest]:
+    store = project.store
+    key = _tree_key(plan.identity, subset)
+    origin = {"recipe": plan.identity, "inputs": {"text": tree_id(text.tree)}}
+    if (listing := _recalled(store, key)) is None:
+        store.need_writable()
+        root = project.root_id(draw=True) or ""
+        with shared_gc_mutex(store):
+            call = announce(store, root, path=project.root, trees=[text.tree])
+        try:
+            with one_download(store, key, f"shards of {text.name}", progress) as waited:
+                listing = _recalled(store, key) if waited else None
+                if listing is None:
+                    made = build_tokens(
+                        store, plan, tree, progress=progress, executor=executor, subset=subset
+                    )
+                    listing = made.listing
+                    _put_listing(store, listing)
+                    table = {"semantic": None, "made_with": made.made_with}
+                    remember(store, key, {"files": dict(listing.entries), **table})
+                build(store, listing, origin)
+        finally:
+            end(call)
+    path = store.tree(listing.digest)
+    if not standing(store, listing.digest)[0]:
+        _put_listing(store, listing)
+        path, _ = build(store, listing, origin)
+    note_use(store, listing.digest, time.time())
+    return Path(path), listing.digest
+
+
+def _tree_key(identity: str, subset: Mapping[str, int | None] | None) -> Digest:
+    """Return what a tree is found again by: the recipe's id alone where all is in it."""
+    if subset is None:
+        return parse_digest(identity.partition(":")[2])
+    return hash_bytes(f"{identity} {sorted(subset.items())}".encode())
+
+
+def _recalled(store: Store, key: Digest) -> Listing | None:
+    table = recall(store, key)
+    return None if table is None else Listing.of(table["files"].items())
+
+
+def _put_listing(store: Store, listing: Listing) -> None:
+    publisher = Publisher(store)
+    add_bytes(store, Staging(store), listing.data(), publisher)
+    publisher.flush()
