@@ -9,28 +9,44 @@ from __future__ import annotations
 
 from cas import handy
 from cas.errors import CasError
+from cas.training import (
+    analyse_tokens,
+    discover_local_datasets,
+    download_dataset,
+    download_model,
+    get_dataset_config,
+    list_datasets,
+    load_dataset,
+    load_tokenizer,
+    load_training_data,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from concurrent.futures import Executor
     from datetime import timedelta
     from pathlib import Path
     from typing import Any
 
     import pandas as pd
     import pyarrow as pa
-    from transformers import PreTrainedTokenizerFast
 
 __all__ = [
     "CasError",
     "__version__",
     "add",
+    "analyse_tokens",
+    "discover_local_datasets",
     "download_dataset",
     "download_model",
     "gc",
+    "get_dataset_config",
     "init",
+    "list_datasets",
     "load_dataset",
     "load_tokenizer",
+    "load_training_data",
     "lock",
     "path",
     "pull",
@@ -72,6 +88,7 @@ def add(
     group: Iterable[str] = (),
     recipe: str | None = None,
     input: str | None = None,
+    tokenizer: str | None = None,
     follow: bool = False,
     skip_special: bool = False,
     move: bool = False,
@@ -79,14 +96,16 @@ def add(
     dry_run: bool = False,
     offline: bool = False,
     jobs: int = 8,
+    executor: Executor | None = None,
     **options: Any,
 ) -> list[dict[str, Any]]:
     """Request, pin and pull one asset (``cas add``); return what moved.
 
     *what* is a Hub id, a path (it begins with ``./``, ``../``, ``/`` or ``~``, or is a file),
-    or a derived asset's name; *options* are a recipe's own, such as ``vocab_size=4096``. The
-    answer is that of ``cas add --json``: ``[{name, old, new, commit, files, size}]``, sizes
-    in bytes.
+    or a derived asset's name; *options* are a recipe's own, such as ``vocab_size=4096``.
+    Shards of tokens are made by *executor*, any ``concurrent.futures.Executor`` whose workers
+    share the store. The answer is that of ``cas add --json``: ``[{name, old, new, commit,
+    files, size}]``, sizes in bytes.
 
     Raises:
         UsageError, SourceError, AccessDenied, Offline, ViewBlocked: nothing was changed.
@@ -99,9 +118,9 @@ def add(
     settled = resolver.AddOptions(
         kind=kind, name=name, revision=revision, include=handy.texts(include),
         exclude=handy.texts(exclude), groups=handy.texts(group), recipe=recipe, input=input,
-        options=tuple(sorted((k, handy.plain(v)) for k, v in options.items())), follow=follow,
+        tokenizer=tokenizer, options=handy.settled(options), follow=follow,
         skip_special=skip_special, move=move, pull=not no_pull, dry_run=dry_run,
-        offline=offline, jobs=jobs,
+        offline=offline, jobs=jobs, executor=executor,
     )  # fmt: skip
     word = str(what.absolute()) if isinstance(what, Path) else what
     return [moved.json() for moved in resolver.add(current(), word, settled)]
@@ -116,12 +135,14 @@ def lock(
     check: bool = False,
     dry_run: bool = False,
     offline: bool = False,
+    executor: Executor | None = None,
 ) -> list[dict[str, Any]]:
     """Pin what is new or changed in the requests (``cas lock``); return what moved.
 
-    ``update=["roneneldan/TinyStories"]`` resolves these again, *build* what is made of them.
-    With *check* nothing is written and OutOfStep is raised where the lock is not what the
-    requests ask for.
+    ``update=["roneneldan/TinyStories"]`` resolves these again, *build* builds what is made of
+    them, with shards of tokens made by *executor*. ``rebuild=[…]`` builds derived assets again
+    and raises NotReproducible where they are not the bytes that are locked. With *check*
+    nothing is written and OutOfStep is raised where the lock is not what the requests ask for.
     """
     from cas import resolver
     from cas.project import current
@@ -136,6 +157,7 @@ def lock(
         rebuild=handy.texts(rebuild),
         dry_run=dry_run,
         offline=offline,
+        executor=executor,
     )
     return [move.json() for move in resolver.lock(current(), options)]
 
@@ -262,45 +284,6 @@ def uses() -> list[tuple[str, str]]:
     from cas.project import current
 
     return [(used.name, used.tree) for used in current().uses.all()]
-
-
-def download_dataset(repo_id: str, /, **options: Any) -> Path:
-    """Add and pull a dataset of the Hub, and return its tree.
-
-    What is locked and present makes no request. *options* are those of ``add``.
-    """
-    return handy.download("dataset", repo_id, options)
-
-
-def download_model(repo_id: str, /, **options: Any) -> Path:
-    """Add and pull a model of the Hub, and return its tree, as ``download_dataset`` does."""
-    return handy.download("model", repo_id, options)
-
-
-def load_dataset(name: str, *args: Any, **options: Any) -> Any:
-    """Return ``datasets.load_dataset`` of a locked dataset; arguments are its own.
-
-    The Arrow cache is one of the tree's own: that of ``datasets`` is keyed by the last part
-    of a path, and would serve the rows of an earlier tree.
-    """
-    import os
-
-    from cas import warm
-
-    datasets = handy.optional("datasets")
-
-    tree = path(name)
-    split = warm.tree_of_link(str(tree))
-    digest = split[1] if split else tree.name
-    options.setdefault("cache_dir", os.path.join(warm.cache_dir(), "arrow", digest))
-    return datasets.load_dataset(str(tree), *args, **options)
-
-
-def load_tokenizer(name: str, **options: Any) -> PreTrainedTokenizerFast:
-    """Return a locked tokenizer as transformers' fast one; *options* are its own."""
-    fast = handy.optional("transformers").PreTrainedTokenizerFast
-    tokenizer: PreTrainedTokenizerFast = fast.from_pretrained(str(path(name)), **options)
-    return tokenizer
 
 
 def save_experiment(
