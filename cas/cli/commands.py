@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cas.cli import results, upkeep
+from cas.cli import analysis, results, upkeep
 from cas.cli.terminal import count, human, join
 from cas.errors import typed
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["HANDLERS"]
 
-RECIPE_OPTIONS = ("vocab_size", "min_frequency", "special", "split", "files", "column")
+RECIPE_OPTIONS = (
+    "vocab_size", "min_frequency", "special", "split", "files", "column", "subset", "errors", "eos",
+)  # fmt: skip
 
 
 def _project(args: argparse.Namespace) -> Project:
@@ -52,6 +54,7 @@ def _add(args: argparse.Namespace, out: Terminal) -> int:
             groups=tuple(args.groups),
             recipe=args.recipe,
             input=args.input,
+            tokenizer=args.tokenizer,
             options=tuple(sorted((k, tuple(v) if isinstance(v, list) else v)
                                  for k, v in options.items())),
             follow=args.follow,
@@ -375,6 +378,7 @@ HANDLERS: dict[str, Callable[[argparse.Namespace, Terminal], int]] = {
     "verify": upkeep.verify,
     "gc": upkeep.gc,
     "store": upkeep.store,
+    "tokens": analysis.tokens,
     "experiments": results.experiments,
     "query": results.query,
     "completion": upkeep.completion,

@@ -11,7 +11,7 @@ from cas.names import near
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["COMMANDS", "Parser", "command", "count", "general", "seconds"]
+__all__ = ["COMMANDS", "Parser", "command", "count", "general", "numbers", "seconds"]
 
 
 COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]] = {}
@@ -69,6 +69,14 @@ def count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1024:
         raise argparse.ArgumentTypeError(f"expected a number from 1 to 1024, found {text!r}")
     return int(text)
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Return whole numbers that stand between commas."""
+    parts = text.split(",")
+    if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+        raise argparse.ArgumentTypeError(f"expected numbers such as 1024,4096, found {text!r}")
+    return tuple(map(int, parts))
 
 
 def seconds(text: str) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cas.cli.options import COMMANDS, Parser, command, count, general, seconds
+from cas.cli.options import COMMANDS, Parser, command, count, general, numbers, seconds
 from cas.errors import UsageError
 from cas.names import near
 
@@ -86,7 +86,8 @@ cas add dataset:glue --revision main
 cas add runs/exp_001.pt
 cas add ./corpus --name datasets/my_corpus
 cas add tokenizers/tinystories_bpe_4096
-cas add tokenizers/small --recipe bpe --input tinystories --vocab-size 3000""",
+cas add tokenizers/small --recipe bpe --input tinystories --vocab-size 3000
+cas add tokens/tinystories_4096 --input tinystories --tokenizer tinystories_bpe_4096""",
 )
 def _add(p: argparse.ArgumentParser) -> None:
     p.add_argument("word", metavar="WHAT", help="a Hub id, a path, or a derived asset's name")
@@ -108,16 +109,25 @@ def _add(p: argparse.ArgumentParser) -> None:
     local.add_argument("--follow", action="store_true", help="import what symlinks point to")
     local.add_argument("--skip-special", action="store_true", help="leave out symlinks, FIFOs, …")
     recipe = p.add_argument_group("derived assets")
-    recipe.add_argument("--recipe", metavar="RECIPE", help="bpe")
-    recipe.add_argument("--input", metavar="ASSET", help="what it is made of")
-    recipe.add_argument("--vocab-size", type=int, metavar="N", help="of the tokenizer")
+    recipe.add_argument(
+        "--recipe", metavar="RECIPE", help="bpe or tokens; by default as the name says"
+    )
+    recipe.add_argument("--input", metavar="ASSET", help="the dataset whose text is read")
+    recipe.add_argument("--tokenizer", metavar="ASSET", help="tokens: what encodes the text")
+    recipe.add_argument("--vocab-size", type=int, metavar="N", help="bpe: tokens in all")
     recipe.add_argument("--min-frequency", type=int, metavar="N",
-                        help="of a merged pair, 2 by default")  # fmt: skip
+                        help="bpe: of a merged pair, 2 by default")  # fmt: skip
     recipe.add_argument("--special", action="append", metavar="TOKEN",
-                        help="a special token; repeat it for more")  # fmt: skip
+                        help="bpe: a special token; repeat it for more")  # fmt: skip
+    recipe.add_argument("--subset", type=float, metavar="RATE",
+                        help="bpe: a share of the documents, such as 0.1")  # fmt: skip
+    recipe.add_argument("--eos", metavar="TOKEN",
+                        help="tokens: what ends a document")  # fmt: skip
+    recipe.add_argument("--errors", choices=("strict", "replace"),
+                        help="of bytes that are not UTF-8; strict refuses them")  # fmt: skip
     recipe.add_argument("--split", metavar="SPLIT", help="train by default, or all")
     recipe.add_argument("--files", action="append", metavar="PATTERN",
-                        help="the files to read")  # fmt: skip
+                        help="the files to read; repeat it for more")  # fmt: skip
     recipe.add_argument("--column", metavar="COLUMN", help="the column that holds the text")
 
 
@@ -129,6 +139,7 @@ cas lock
 cas lock --update roneneldan/TinyStories
 cas lock --update-all --dry-run
 cas lock --update tinystories --build
+cas lock --rebuild tokenizers/tinystories_bpe_4096
 cas lock --check
 cas lock --theirs""",
 )
@@ -136,7 +147,8 @@ def _lock(p: argparse.ArgumentParser) -> None:
     p.add_argument("--update", nargs="+", action="extend", default=[], metavar="NAME",
                    help="resolve these again")  # fmt: skip
     p.add_argument("--update-all", action="store_true", help="resolve all again")
-    p.add_argument("--build", action="store_true", help="build again what is made of them")
+    p.add_argument("--build", action="store_true",
+                   help="build again what is made of them, or all that is stale")  # fmt: skip
     p.add_argument("--rebuild", nargs="+", action="extend", default=[], metavar="NAME",
                    help="build derived assets again and compare with their lock")  # fmt: skip
     p.add_argument("--check", action="store_true",
@@ -304,6 +316,28 @@ def _store(p: argparse.ArgumentParser) -> None:
                    help="also the N largest trees (10)")  # fmt: skip
     p.add_argument("--local-too", action="store_true",
                    help="rm: also what no other source is known to have")  # fmt: skip
+
+
+@command(
+    "tokens",
+    "say what tokenizers make of a dataset's text",
+    """\
+cas tokens tinystories
+cas tokens tinystories --tokenizer gpt2 --tokenizer tinystories_bpe_4096
+cas tokens tinystories --sizes 1024,4096,16384 --plot report
+cas tokens tinystories --parquet tokens.parquet --json""",
+)
+def _tokens(p: argparse.ArgumentParser) -> None:
+    p.add_argument("name", metavar="NAME", help="the dataset")
+    p.add_argument("--tokenizer", action="append", default=[], metavar="TOKENIZER",
+                   dest="tokenizers", help="an asset, or a path to a tokenizer.json; repeat it "
+                   "for more (gpt2 if locked, else those made of the dataset)")  # fmt: skip
+    p.add_argument("--sizes", type=numbers, default=(), metavar="N,N",
+                   help="also train byte-level BPE of these vocabulary sizes")  # fmt: skip
+    p.add_argument("--split", default="train", metavar="SPLIT", help="train by default, or all")
+    p.add_argument("--column", metavar="COLUMN", help="the column that holds the text")
+    p.add_argument("--plot", metavar="DIR", help="write plots and one page with them")
+    p.add_argument("--parquet", metavar="FILE", help="write one row a tokenizer")
 
 
 @command(
