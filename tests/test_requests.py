@@ -55,6 +55,19 @@ MOVED_LINE = f'"{NAME}" = {{ hub = "dataset:roneneldan/TinyStories", revision = 
             ),
             '{ recipe = "bpe", input = "datasets/a", special = ["<|a|>"], vocab_size = 4096, keep = true, groups = ["g"] }',
         ),
+        (
+            RecipeRequest(
+                recipe="tokens",
+                input="datasets/a",
+                tokenizer="models/b",
+                options=(("errors", "replace"), ("files", ("a*",))),
+            ),
+            '{ recipe = "tokens", input = "datasets/a", tokenizer = "models/b", errors = "replace", files = ["a*"] }',
+        ),
+        (
+            RecipeRequest(recipe="bpe", input="datasets/a", options=(("subset", 0.25),)),
+            '{ recipe = "bpe", input = "datasets/a", subset = 0.25 }',
+        ),
     ],
 )
 def test_a_request_has_one_text(request_: Request, text: str) -> None:
@@ -107,6 +120,10 @@ def test_a_request_has_one_text(request_: Request, text: str) -> None:
         ({"recipe": "bpe", "input": "../x"}, "x.input: asset name '../x'"),
         ({"recipe": "bpe", "input": "gpt2"}, "x.input: asset name 'gpt2'"),
         ({"recipe": "bpe", "input": "datasets/a", "vocab_size": 1.5}, "x.vocab_size: expected a text, a number"),
+        ({"recipe": "bpe", "input": "datasets/a", "subset": float("nan")}, "x.subset: expected a text, a number"),
+        ({"recipe": "bpe", "input": "datasets/a", "tokenizer": "models/b"}, "x.tokenizer: recipe 'bpe' takes none"),
+        ({"recipe": "tokens", "input": "datasets/a"}, "x.tokenizer: expected a text, found none"),
+        ({"recipe": "tokens", "input": "datasets/a", "tokenizer": "b"}, "x.tokenizer: asset name 'b'"),
         ({"recipe": "bpe", "input": "datasets/a", "vocab_size": 10**5000}, "x.vocab_size: expected a text, a number"),
         ({"recipe": "bpe", "input": "datasets/a", "special": [1]}, "x.special: expected a list of texts"),
         ({"recipe": "bpe", "input": "datasets/a", "keep": 1}, "x.keep: expected true or false, found 1"),

@@ -4,7 +4,7 @@ import pytest
 
 from tests.hubserver import Hub
 
-from . import box, shim
+from . import alter, box, shim
 
 
 @pytest.fixture(scope="module")
@@ -19,3 +19,16 @@ def code(tmp_path_factory):
     if shim.library() is None:
         pytest.skip("a C compiler makes the library that injects faults, and there is none")
     return box.freeze(tmp_path_factory.mktemp("code"))
+
+
+@pytest.fixture(scope="session")
+def hasty(code, tmp_path_factory):
+    """A copy that soon goes on alone where it waits for a process that was stopped."""
+    return alter.alter(box.freeze(tmp_path_factory.mktemp("hasty")), alter.HASTE)
+
+
+@pytest.fixture(scope="session")
+def loose(code, tmp_path_factory):
+    """A copy in which every mutex is a no-op."""
+    changes = (*alter.HASTE, *alter.NO_MUTEX)
+    return alter.alter(box.freeze(tmp_path_factory.mktemp("loose")), changes)

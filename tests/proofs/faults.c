@@ -1,12 +1,13 @@
 /* A library to preload: it counts every call that changes files below one directory, and at a
-   chosen one ends the process group, answers an error, or does half of a write.
+   chosen one ends the process group, stops the process, answers an error, or does half of a
+   write.
 
    PROOF_ROOT    the directory; calls elsewhere are not seen
    PROOF_COUNTS  a file of 64 zeroed 32-bit counters, shared by the process group
    PROOF_LOG     a file that gets a line a call: kind, n, result, errno, inode, path, path2
    PROOF_ALL     set: every call is logged; else only those that were struck
    PROOF_KIND, PROOF_AT   strike at the n-th call of that kind (from 1)
-   PROOF_DO      kill | short | an errno's number
+   PROOF_DO      kill | stop | short | an errno's number
    PROOF_THEN    after that, calls of these kinds (",write,create,") get the errno too
 
    Counting is one for the process group, whatever its threads: a ptracer counts by thread. */
@@ -40,7 +41,7 @@ enum { STRUCK = 63 }; /* the counter that says whether the strike was made */
 static const char *root, *then, *logged;
 static size_t root_length;
 static uint32_t *counts;
-static int all, kind_struck = -1, error_struck, kills, shorts, ready;
+static int all, kind_struck = -1, error_struck, kills, stops, shorts, ready;
 static uint32_t at;
 
 __attribute__((constructor)) static void begin(void) {
@@ -62,6 +63,7 @@ __attribute__((constructor)) static void begin(void) {
             if (!strcmp(NAMES[k], name)) kind_struck = k;
         at = n ? strtoul(n, NULL, 10) : 0;
         kills = !strcmp(what, "kill");
+        stops = !strcmp(what, "stop");
         shorts = !strcmp(what, "short");
         error_struck = atoi(what);
     }
@@ -120,6 +122,10 @@ static int strike(struct call *c, unsigned long inode) {
         __atomic_store_n(&counts[STRUCK], 1, __ATOMIC_SEQ_CST);
         syscall(SYS_kill, 0, SIGKILL);
         for (;;) syscall(SYS_pause);
+    }
+    if (here && stops) { /* to this thread: no other may take the signal while it goes on */
+        say(c, -1, 0, inode);
+        syscall(SYS_tgkill, syscall(SYS_getpid), syscall(SYS_gettid), SIGSTOP);
     }
     if (here && shorts) code = -1;
     else if (here) code = error_struck;

@@ -7,14 +7,19 @@ for a harness whose mutants do not apply proves nothing.
 
 from __future__ import annotations
 
-import compileall
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from . import disks
+from .alter import HASTE, NO_MUTEX, Change, alter
 from .box import freeze
+from .days import lived
 from .order import missing_syncs
+from .orders import ORDERS, forced, order_sweep
+from .races import many_pulls, race
+from .readers import read_through
 from .scenarios import FIRST, SCENARIOS
 from .sweep import corrupt_sweep, error_points, error_sweep, kill_points, kill_sweep, stage
 
@@ -33,13 +38,20 @@ class Mutant:
     """Below cas/."""
     old: str
     new: str
-    scenario: str
+    scenario: str = ""
+    """A scenario, a forced order, or whether a race has mutexes."""
     harness: str
-    """``order``, ``kill``, ``errno``, ``corrupt`` or ``power``."""
+    """One of ``HARNESS``."""
     kinds: tuple[str, ...] = ()
     """The kinds of calls to strike; all, if none is named."""
     labels: tuple[str, ...] = ()
     """The errors to try."""
+    swapped: bool = False
+    """Of a forced order: the second command is stopped, not the first."""
+
+    @property
+    def change(self) -> Change:
+        return self.file, self.old, self.new
 
 
 _NO_SYNC = {
@@ -52,6 +64,11 @@ MUTANTS = (
            scenario="add", harness="order"),
     Mutant(name="staged files and names are not synced (cut)", **_NO_SYNC,
            scenario="add", harness="power"),
+    Mutant(name="staged files and names are not synced (cut amid)", **_NO_SYNC,
+           scenario="add", harness="amid"),
+    Mutant(name="the lock is not synced (cut amid)", file="files/write.py",
+           old="        os.fsync(fd)\n", new="        pass\n",
+           scenario="lock-update", harness="amid"),
     Mutant(name="the lock is not synced", file="files/write.py",
            old="        os.fsync(fd)\n", new="        pass\n",
            scenario="add", harness="order"),
@@ -85,7 +102,7 @@ MUTANTS = (
            new="        _write(temporary, data, mode)\n        open(path, 'wb').close()\n"
                "        os.replace(temporary, path)\n",
            scenario="add", harness="kill", kinds=("rename",)),
-    Mutant(name="gc empties a tree under its final name", file="store/trees.py",
+    Mutant(name="gc empties a tree under its final name", file="store/aside.py",
            old="        os.rename(path, work)\n    except (FileNotFoundError, PermissionError):",
            new="        work = path\n    except (FileNotFoundError, PermissionError):",
            scenario="gc", harness="kill", kinds=("unlink", "rmdir", "chmod")),
@@ -115,6 +132,63 @@ MUTANTS = (
                "        sums = self._hash(b\"\").sums()\n"
                "        sums = _as(sums, sha256=self._sha256 or sums.sha256)\n",
            scenario="pull", harness="corrupt"),
+    Mutant(name="a pull does not say which trees it is about to use", file="installer/pull.py",
+           old="call = announce(store, root, path=project.root, trees=_needed(lock, wanted))",
+           new="call = announce(store, root, path=project.root, trees=())",
+           scenario="gc and a pull of what it collects", swapped=True, harness="orders"),
+    Mutant(name="a pull ends before its root names the trees", file="installer/pull.py",
+           old="        if call:\n            _settle(project, lock, bringer.progress)\n",
+           new="",
+           scenario="gc and a pull of what it collects", swapped=True, harness="orders"),
+    Mutant(name="gc takes the partials of the living", file="store/litter.py",
+           old="dead = writer_is_dead(name) and status.st_mtime <= young",
+           new="dead = status.st_mtime <= young",
+           scenario="gc and a cold pull", swapped=True, kinds=("link", "fsync"),
+           harness="orders"),
+    Mutant(name="a tree is put in place without a look who was first", file="store/trees.py",
+           old="            _put(work, final)\n",
+           new="            discard(final)\n            os.rename(work, final)\n",
+           scenario="two pulls", kinds=("rename",), harness="orders"),
+    Mutant(name="gc does not look again before it empties a tree", file="store/gc.py",
+           old="            back &= self._mark_named()\n", new="            back.clear()\n",
+           scenario="gc and a pull of what it collects, no mutex", harness="orders"),
+    Mutant(name="gc takes a listing and does not look who needs it", file="store/gc.py",
+           old="                    trees.keep_listing(self.store, listing)\n",
+           new="                    pass\n",
+           scenario="gc and a pull of what it collects, no mutex", kinds=("unlink",),
+           harness="orders"),
+    Mutant(name="an object that went while it was looked at is an error",
+           file="store/objects.py",
+           old="            if not gone:\n                raise\n",
+           new="            raise\n",
+           scenario="gc and add, no mutex", swapped=True, kinds=("read",), harness="orders"),
+    Mutant(name="what lives is swept with what died", file="files/names.py",
+           old="        if lives is False or (lives is None and old):\n",
+           new="        if lives is not None or old:\n",
+           scenario="mutexes", harness="races"),
+    Mutant(name="calls say nothing of their trees, and gc does not look again",
+           file="store/roots.py",
+           old='"trees": sorted(set(trees))}', new='"trees": []}',
+           scenario="mutexes", harness="races"),
+    Mutant(name="an object that vanished fails the call (race)", file="store/trees.py",
+           old='        raise Vanished(f"object {digest} ({path!r}) went while its tree was made")',
+           new='        raise StoreError(f"object {digest} ({path!r}) went")',
+           scenario="no mutexes", harness="races"),
+    Mutant(name="path() gives the view", file="project/core.py",
+           old="                return row.target\n",
+           new="                return os.path.join(self.root, row.view)\n", harness="readers"),
+    Mutant(name="everyone downloads at the same time", file="installer/turn.py",
+           old="        with hold(place, wait=False) as held:\n",
+           new="        with hold(f'{place}{os.getpid()}', wait=False) as held:\n",
+           harness="pulls"),
+    Mutant(name="the grace period is ignored", file="store/gc.py",
+           old="self.young = now.timestamp() - older_than.total_seconds()",
+           new="self.young = now.timestamp()", harness="days"),
+    Mutant(name="past generations are kept for a week", file="store/gc.py",
+           old="if self.now - ended < self.older_than:",
+           new="if self.now - ended < self.older_than / 2:", harness="days"),
+    Mutant(name="one past generation is kept", file="store/roots.py",
+           old="[:GENERATIONS]", new="[:1]", harness="days"),
 )  # fmt: skip
 
 
@@ -124,40 +198,27 @@ HARNESS = {
     "errno": "errno",
     "corrupt": "corrupt bytes",
     "power": "power cut",
+    "orders": "forced orders",
+    "races": "race",
+    "readers": "readers",
+    "pulls": "many pulls",
+    "days": "days of gc",
+    "amid": "power cut amid",
 }
 """How each harness is called in the table."""
 
 
-class DoesNotApply(AssertionError):
-    """The text that a mutant replaces is not there any more."""
-
-
-def mutate(mutant: Mutant, package: Path) -> str:
-    """Return the text of the mutant's file in *package*, with the fault; raise DoesNotApply."""
-    place = package / mutant.file
-    text = place.read_text() if place.exists() else ""
-    if text.count(mutant.old) != 1:
-        raise DoesNotApply(
-            f"{mutant.name!r}: expected the text once in cas/{mutant.file}, "
-            f"found it {text.count(mutant.old)} times: {mutant.old!r}"
-        )
-    return text.replace(mutant.old, mutant.new)
-
-
-def seed(mutant: Mutant, target: Path) -> Path:
-    """Make a copy of cas with the fault in it; raise DoesNotApply."""
-    code = freeze(target)
-    place = code / "cas" / mutant.file
-    place.write_text(mutate(mutant, code / "cas"))
-    compileall.compile_dir(code / "cas", quiet=2, force=True)
-    return code
-
-
 def is_caught(mutant: Mutant, hub: Hub, target: Path) -> list[str]:
     """Return the violations that the mutant's harness finds first; empty: it was not caught."""
-    code = seed(mutant, target)
+    code = alter(freeze(target), [mutant.change])
+    if mutant.harness in RACES:
+        return RACES[mutant.harness](mutant, hub, code)
     if mutant.harness == "power":
         return disks.cuts("ext4", hub, code, [(mutant.scenario, 0.0)]).violations
+    if mutant.harness == "amid":
+        return disks.cuts_amid(
+            "ext4", hub, code, mutant.scenario, calls=12, moments=4, first=True
+        ).violations
     with stage(SCENARIOS[mutant.scenario], hub, code) as at:
         if mutant.harness == "order":
             return missing_syncs(at.box, at.calls)[1]
@@ -172,6 +233,31 @@ def is_caught(mutant: Mutant, hub: Hub, target: Path) -> list[str]:
             if label in mutant.labels and fault.kind in mutant.kinds
         ]
         return error_sweep(at, errors, first=True).violations
+
+
+def _forced(mutant: Mutant, hub: Hub, code: Path) -> list[str]:
+    order = ORDERS[mutant.scenario]
+    alter(code, HASTE if order.mutexes else (*HASTE, *NO_MUTEX))
+    with forced(order, hub, code, swapped=mutant.swapped) as at:
+        points = [p for p in at.points if p.kind in (mutant.kinds or (p.kind,))]
+        return order_sweep(at, points, first=True).violations
+
+
+def _raced(mutant: Mutant, hub: Hub, code: Path) -> list[str]:
+    mutexes = mutant.scenario == "mutexes"
+    alter(code, HASTE if mutexes else (*HASTE, *NO_MUTEX))
+    return race(hub, code, MOST_SECONDS, 1, mutexes=mutexes, first=True).violations
+
+
+MOST_SECONDS = 120.0  # of a race that finds nothing
+RACES: dict[str, Callable[[Mutant, Hub, Path], list[str]]] = {
+    "orders": _forced,
+    "races": _raced,
+    "readers": lambda mutant, hub, code: read_through(hub, code, 6).violations,
+    "pulls": lambda mutant, hub, code: many_pulls(hub, code, 6).violations,
+    "days": lambda mutant, hub, code: [one for n in range(4) for one in lived(code, n)],
+}
+"""How a harness of races looks for a mutant."""
 
 
 def words(name: str) -> str:

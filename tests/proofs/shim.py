@@ -9,8 +9,13 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SOURCE = Path(__file__).with_name("faults.c")
 SECONDS = 120  # a command that takes longer hangs
@@ -40,7 +45,7 @@ class Fault:
     kind: str
     n: int
     do: str
-    """``kill``, ``short``, or an errno's number."""
+    """``kill``, ``stop``, ``short``, or an errno's number."""
     then: tuple[str, ...] = ()
     """The kinds of later calls that get the same errno."""
 
@@ -82,6 +87,31 @@ def run(
     """Run a command; *root* is the directory below which calls are seen."""
     if fault is None and not trace:
         return _run(argv, env, cwd)
+    with _preloaded(env, root, fault, trace=trace) as (env, log):
+        done = _run(argv, env, cwd)
+        return Done(done.code, done.out, done.err, tuple(_calls(log)))
+
+
+@contextmanager
+def started(
+    argv: list[str], *, env: dict[str, str], cwd: Path, root: Path, fault: Fault
+) -> Iterator[subprocess.Popen[str]]:
+    """Start a command and leave it to the caller, who waits for its ``stop``; kill it at last."""
+    with _preloaded(env, root, fault, trace=False) as (env, _):
+        process = popen(argv, env, cwd)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+@contextmanager
+def _preloaded(
+    env: dict[str, str], root: Path, fault: Fault | None, *, trace: bool
+) -> Iterator[tuple[dict[str, str], Path]]:
+    """Yield the environment that preloads the library, and where its log will be."""
     made = library()
     assert made is not None, "there is no C compiler"
     with tempfile.TemporaryDirectory(prefix="proof-call-") as scratch:
@@ -99,15 +129,11 @@ def run(
             env |= {"PROOF_KIND": fault.kind, "PROOF_AT": str(fault.n), "PROOF_DO": fault.do}
             if fault.then:
                 env["PROOF_THEN"] = f",{','.join(fault.then)},"
-        done = _run(argv, env, cwd)
-        return Done(done.code, done.out, done.err, tuple(_calls(log)))
+        yield env, log
 
 
 def _run(argv: list[str], env: dict[str, str], cwd: Path) -> Done:
-    process = subprocess.Popen(
-        argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True,
-    )  # fmt: skip
+    process = popen(argv, env, cwd)
     try:
         out, err = process.communicate(timeout=SECONDS)
     except subprocess.TimeoutExpired:
@@ -115,6 +141,14 @@ def _run(argv: list[str], env: dict[str, str], cwd: Path) -> Done:
         out, err = process.communicate()
         return Done(-999, out, err + f"\n(it was killed after {SECONDS} s)")
     return Done(process.returncode, out, err)
+
+
+def popen(argv: list[str], env: dict[str, str], cwd: Path) -> subprocess.Popen[str]:
+    """Start a command in a process group of its own."""
+    return subprocess.Popen(
+        argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True,
+    )  # fmt: skip
 
 
 def _calls(log: Path) -> list[Call]:
