@@ -101,7 +101,9 @@ def make_environment() -> None:
 
 
 @contextmanager
-def open_place(work: Path, name: str, *, small_files: bool) -> Iterator[Place]:
+def open_place(
+    work: Path, name: str, *, small_files: bool, size: int = LOOP_SIZE, inodes: int | None = None
+) -> Iterator[Place]:
     """Make the directory of a row, and remove it at the end.
 
     *small_files*: on a fresh ext4 of its own where that can be mounted. The root file system
@@ -115,7 +117,7 @@ def open_place(work: Path, name: str, *, small_files: bool) -> Iterator[Place]:
     root.mkdir(parents=True)
     image = work / f"{name}.img"
     try:
-        why = _mount(image, root) if small_files else ""
+        why = _mount(image, root, size, inodes) if small_files else ""
         mounted = small_files and not why
         note = "on a fresh ext4 in a loop device" if mounted else ""
         if why:
@@ -130,16 +132,17 @@ def open_place(work: Path, name: str, *, small_files: bool) -> Iterator[Place]:
         image.unlink(missing_ok=True)
 
 
-def _mount(image: Path, root: Path) -> str:
+def _mount(image: Path, root: Path, size: int, inodes: int | None) -> str:
     """Mount a fresh ext4 at *root*; return why that can't be, or ``""``."""
     if os.geteuid() != 0:
         return "only root may mount one"
     with image.open("wb") as file:
-        file.truncate(LOOP_SIZE)
+        file.truncate(size)
     # or the kernel goes on writing inode tables while somebody is timed
+    many = ["-N", str(inodes)] if inodes else []
     eager = "lazy_itable_init=0,lazy_journal_init=0"
     for argv in (
-        ["mkfs.ext4", "-q", "-F", "-E", eager, str(image)],
+        ["mkfs.ext4", "-q", "-F", "-E", eager, *many, str(image)],
         ["mount", "-o", "loop", str(image), str(root)],
     ):
         try:

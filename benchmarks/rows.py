@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
-from . import adds, pulls
+from . import adds, batches, bpe, pulls, shards
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,5 +70,37 @@ ROWS: dict[str, Row] = {
         make=pulls.second_project,
         small_files=True,
         work={"files": 10_000},
+    ),
+    "bpe": Row(
+        title="byte-level BPE of 4,096 tokens, trained on 400 MB of stories",
+        runs=3,
+        make=bpe.training,
+        work={"bytes": bpe.TEXT},
+    ),
+    "shards": Row(
+        title="400 MB of stories, encoded with a tokenizer of 4,096 tokens",
+        runs=3,
+        make=shards.shards,
+        work={"bytes": shards.TEXT},
+    ),
+    "batches-packed": Row(
+        title="batches of 16 × 256, packed, from 20 MB of stories",
+        runs=5,
+        make=partial(batches.batches, mode="packed"),
+    ),
+    "batches-padded": Row(
+        title="batches of 16 × 256, one story a row",
+        runs=5,
+        make=partial(batches.batches, mode="padded"),
+    ),
+    "first-batch": Row(
+        title="the first batch, shards there, from the moment that torch is imported",
+        runs=7,
+        make=batches.first_batch,
+    ),
+    "training": Row(
+        title="a GPT of two layers on stories, 200 steps of 16 × 256",
+        runs=1,
+        make=batches.training,
     ),
 }
