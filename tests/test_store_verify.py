@@ -281,6 +281,18 @@ def test_other_assets_stay_usable_when_one_cant_be_repaired(project):
     assert Path(project.path("other.pt")).read_bytes() == b"weights"
 
 
+def test_what_one_source_has_mends_every_tree_that_holds_it_whatever_their_order(project):
+    # trees of no source, some before and some after the one that has one
+    trees = [add(project.store, {"n": b"%d" % n, "a": FILES["a"]}) for n in range(8)]
+    (asset,) = project.read_lock()
+    assert min(trees) < asset.tree < max(trees)
+    write_over(project.store.object(hash_bytes(FILES["a"])), flip=3)
+    done, _ = verify_assets(project, level="full", repair=True)
+    assert done.bad == []
+    assert whole(project.store) == []
+    assert all(S.standing(project.store, tree)[0] for tree in trees)
+
+
 def test_readers_of_a_tree_that_is_mended_keep_it(project):
     (asset,) = project.read_lock()
     tree = project.store.tree(asset.tree)

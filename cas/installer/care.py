@@ -143,22 +143,24 @@ def _repair(project: Project, lock: Lockfile, result: Verified, progress: Progre
     by_tree = {asset.tree: asset for asset in lock}
     fixed: set[Digest] = set()
     bringer = Bringer(project, lock, progress=progress, offline=False, jobs=8)
-    for tree in sorted(result.trees):
-        listing = listings.get(tree)
-        try:
-            if listing is None or _missing(store, listing):
-                listing = _bring_again(bringer, tree, by_tree.get(tree))
-            bringer.put_listing(listing)
-            asset = by_tree.get(tree)
-            mend(store, listing, renew, origin_of(asset) if asset else {"local": True})
-        except (CasError, OSError) as error:
-            told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
-            result.hint = remedy(error) if isinstance(error, OSError) else error.hint
-            progress.note(f"tree t1:{tree[:12]}… can't be repaired: {told}")
-            result.bad = [bad for bad in result.bad if bad.hash != tree]
-            result.bad.append(Bad(tree, f"it can't be repaired: {told}", tree=True))
-            continue
-        fixed |= {tree, *(entry.digest for entry in listing)}
+    failed: dict[Digest, CasError | OSError] = {}
+    for again in (False, True):
+        for tree in sorted(result.trees - fixed):
+            listing = listings.get(tree)
+            if again and (listing is None or _missing(store, listing)):
+                continue  # else what it lacked came with a tree that holds it too
+            try:
+                if listing is None or _missing(store, listing):
+                    listing = _bring_again(bringer, tree, by_tree.get(tree))
+                bringer.put_listing(listing)
+                asset = by_tree.get(tree)
+                mend(store, listing, renew, origin_of(asset) if asset else {"local": True})
+            except (CasError, OSError) as error:
+                failed[tree] = error
+                continue
+            failed.pop(tree, None)
+            fixed |= {tree, *(entry.digest for entry in listing)}
+    _tell_failed(result, failed, progress)
     make_durable(store, fixed & result.trees)
     _repair_root(project, result, fixed)
     loose = {d for d in damaged if d not in fixed and d in usable(store, {d: None})}
@@ -166,6 +168,18 @@ def _repair(project: Project, lock: Lockfile, result: Verified, progress: Progre
     gone = {d for d in damaged if d not in fixed and not store.has(d)} - wanted
     result.bad = [bad for bad in result.bad if bad.hash not in fixed | loose | gone]
     result.trees -= fixed
+
+
+def _tell_failed(
+    result: Verified, failed: Mapping[Digest, CasError | OSError], progress: Progress
+) -> None:
+    """Say of each tree why it can't be repaired."""
+    for tree, error in failed.items():
+        told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+        result.hint = remedy(error) if isinstance(error, OSError) else error.hint
+        progress.note(f"tree t1:{tree[:12]}… can't be repaired: {told}")
+        result.bad = [bad for bad in result.bad if bad.hash != tree]
+        result.bad.append(Bad(tree, f"it can't be repaired: {told}", tree=True))
 
 
 def _repair_root(project: Project, result: Verified, fixed: set[Digest]) -> None:
