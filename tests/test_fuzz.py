@@ -265,23 +265,6 @@ def test_any_word_about_xet_is_taken_or_left_for_the_plain_get(home, url, token,
     is_one_line_or_nothing(ask_for_a_file_in_xet, home, [word, (200, (), DATA, True)])
 
 
-@pytest.mark.parametrize("page", [0, 1], ids=["info", "listing"])
-def test_brackets_just_below_what_json_takes_are_one_line(home, page):
-    # what json.loads takes from a low stack, repr may not take from a higher one
-    good = (200, (), json.dumps(INFO).encode(), True)
-    for depth in range(900, 1000, 3):
-        for shape in (b"[" * depth + b"]" * depth, b'{"a":' * depth + b"1" + b"}" * depth):
-            bodies = [
-                shape,
-                b"[%s]" % shape,
-                b'[{"path": "a", "type": "file", "size": %s}]' % shape,
-            ]
-            bodies.append(b'{"id": "o/n", "sha": %s}' % shape)
-            for body in bodies:
-                drawn = [good] * page + [(200, (), body, True)]
-                is_one_line_or_nothing(ask_for_a_listing, home, drawn)
-
-
 @pytest.mark.full
 def test_pages_that_lead_to_one_another_end(home):
     link = (("Link", '<{me}/x?cursor=%d>; rel="next"'),)

@@ -17,7 +17,6 @@ from cas.bounded import load_json
 from cas.digest import is_digest, parse_digest
 from cas.errors import ListingError, SourceError
 from cas.listing import check_path, is_left_out
-from cas.request import shown
 
 from .faults import Asked, Fault, Gated, NotOnHub
 from .line import LIMITS, Limits, Line, Pace, Patience
@@ -164,14 +163,14 @@ def _info(line: Line, kind: Kind, repo: str, revision: str | None) -> Mapping[st
     asked = Asked(kind, repo, line.endpoint, revision)
     info, _ = _get(line, f"{line.endpoint}/api/{kind}s/{repo}{at}?{wanted}", asked)
     if not isinstance(info, dict):
-        raise SourceError(f"{asked}: expected the repository's info, found {shown(info)}")
+        raise SourceError(f"{asked}: expected the repository's info, found {info!r:.80}")
     return info
 
 
 def _name(info: Mapping[str, Any], kind: Kind, repo: str) -> str:
     name = info.get("id", repo)
     if not isinstance(name, str) or not _REPO.fullmatch(name) or ".." in name:
-        raise SourceError(f"{kind} {repo!r}: the Hub calls it {shown(name, 200)}, which is no name")
+        raise SourceError(f"{kind} {repo!r}: the Hub calls it {name!r:.200}, which is no name")
     return name
 
 
@@ -181,7 +180,7 @@ def _commit(info: Mapping[str, Any], kind: Kind, repo: str, revision: str | None
         raise SourceError(f"{kind} {repo!r}: the repository has no commit, so no files")
     if not isinstance(sha, str) or not _SHA1.fullmatch(sha):
         raise SourceError(
-            f"{kind} {repo!r}: expected a commit of 40 hexadecimal digits, found {shown(sha, 90)}"
+            f"{kind} {repo!r}: expected a commit of 40 hexadecimal digits, found {sha!r:.90}"
         )
     if revision is not None and _SHA1.fullmatch(revision) and sha != revision:
         raise SourceError(f"{kind} {repo!r}: asked for commit {revision}, found {sha}")
@@ -205,12 +204,10 @@ def _entries(line: Line, asked: Asked) -> Iterator[dict[str, Any]]:
         seen.add(url)
         page, following = _get(line, url, asked)
         if not isinstance(page, list):
-            raise SourceError(f"{asked}: expected a list of files, found {shown(page)}")
+            raise SourceError(f"{asked}: expected a list of files, found {page!r:.80}")
         for entry in page:
             if not isinstance(entry, dict) or not isinstance(entry.get("path"), str):
-                raise SourceError(
-                    f"{asked}: expected a file with a path, found {shown(entry, 200)}"
-                )
+                raise SourceError(f"{asked}: expected a file with a path, found {entry!r:.200}")
             if entry.get("type") == "file":
                 yield entry
         # a mirror may pass on the Hub's own link, or one to a host behind it: what counts in it
@@ -248,7 +245,7 @@ def _file(entry: Mapping[str, Any], asked: Asked) -> HubFile:
 
 
 def _refused(asked: Asked, path: str, expected: str, found: object) -> SourceError:
-    return SourceError(f"{path!r} of {asked.repo!r}: expected {expected}, found {shown(found, 90)}")
+    return SourceError(f"{path!r} of {asked.repo!r}: expected {expected}, found {found!r:.90}")
 
 
 def _check_tree(files: Sequence[HubFile], asked: Asked) -> None:
