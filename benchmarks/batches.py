@@ -135,6 +135,7 @@ TRAIN = """\
 import sys, time
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
+torch.set_num_threads(1)
 {loader}
 torch.manual_seed(0)
 model = GPT2LMHeadModel(GPT2Config(

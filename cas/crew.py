@@ -65,6 +65,7 @@ class Crew(Executor):
                 process.kill()
         self._threads.shutdown(wait, cancel_futures=cancel_futures)
         for process in self._started:
+            process.kill()  # a fork of ours may hold its pipe open, and it would wait for tasks
             if process.stdin:
                 with contextlib.suppress(BrokenPipeError):  # it was killed
                     process.stdin.close()

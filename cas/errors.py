@@ -23,6 +23,12 @@ CasError                 exit 1
 
 from __future__ import annotations
 
+import copyreg
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 class CasError(Exception):
     """Base of every error that cas raises on purpose.
@@ -38,6 +44,10 @@ class CasError(Exception):
         self.hint = hint
         if hint:
             self.add_note(f"hint: {hint}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # made without __init__, whose arguments are not kept: it comes whole from a process
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class UsageError(CasError):

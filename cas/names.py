@@ -80,12 +80,13 @@ def view_of(name: str) -> str:
     return f"assets/{_VIEW.get(kind, kind)}/{rest}"
 
 
-def find(word: str, assets: Mapping[str, str | None]) -> str:
+def find(word: str, assets: Mapping[str, str | None], *, kind: str = "") -> str:
     """Return the one name that *word* means; *assets* is name → Hub ids, by spaces, or None.
 
     A name, a view's path; then what follows the kind; then a Hub id (the Hub's own or the
-    requested one) or a last part; where none of them fits, each in lower case. Raises
-    UnknownAsset where none fits, or more than one.
+    requested one) or a last part; where none of them fits, each in lower case. Of several that
+    fit, the one of *kind*, where that is what is wanted. Raises UnknownAsset where none fits, or
+    more than one.
     """
     if word in assets:
         return word
@@ -97,6 +98,8 @@ def find(word: str, assets: Mapping[str, str | None]) -> str:
             for name, ids in assets.items()
             if any(fold(form) == meant for form in forms(name, ids))
         ]
+        if len(fits) > 1:
+            fits = [name for name in fits if kind_of(name) == kind] or fits
         if len(fits) == 1:
             return fits[0]
         if fits:

@@ -146,7 +146,7 @@ def find(project: Project | None, word: str) -> Dataset:
         raise _unknown(word, entries)
     lock = project.read_lock()
     try:
-        asset = lock.find(word)
+        asset = lock.find(word, kind="datasets")
     except UnknownAsset as error:
         if "fits" in str(error):
             raise

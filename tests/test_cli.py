@@ -140,14 +140,12 @@ def test_completion(shell, project, tmp_path):
     assert "zsh" in complete("completion", "z")
 
 
-def test_progress_and_colours_are_for_terminals(project, hub):
+def on_a_terminal(*words: str) -> tuple[bytes, bytes]:
+    """Run cas with stderr on a terminal, and return stdout and what the terminal was sent."""
     import pty
 
-    (project / "big.bin").write_bytes(os.urandom(1 << 20) * 64)
     leader, follower = pty.openpty()
-    done = subprocess.Popen(
-        [BIN / "cas", "add", "./big.bin"], stdout=subprocess.PIPE, stderr=follower
-    )
+    done = subprocess.Popen([BIN / "cas", *words], stdout=subprocess.PIPE, stderr=follower)
     os.close(follower)
     seen = b""
     while True:
@@ -161,9 +159,25 @@ def test_progress_and_colours_are_for_terminals(project, hub):
     stdout, _ = done.communicate()
     os.close(leader)
     assert done.returncode == 0
+    return stdout, seen
+
+
+def test_progress_and_colours_are_for_terminals(project, hub):
+    (project / "big.bin").write_bytes(os.urandom(1 << 20) * 64)
+    stdout, seen = on_a_terminal("add", "./big.bin")
     assert re.search(rb"\r\x1b\[K *[0-9]+ %  .*67\.1 MB  .*B/s  import big\.bin", seen)
     assert seen.endswith(b"\r\x1b[K"), "the line goes when the work ends"
     assert b"\x1b" not in stdout, "stdout is no terminal"
+
+
+def test_the_progress_of_a_build_names_the_asset_and_how_much_text_there_is(project, hub):
+    (project / "tales").mkdir()
+    (project / "tales/train.txt").write_text("once upon a time\n" * 1000)
+    assert command("add", "./tales").returncode == 0
+    _, seen = on_a_terminal("add", "tokenizers/tales_bpe_258")
+    told = [line for line in seen.split(b"\r\x1b[K") if b"/s" in line]
+    assert told, seen
+    assert all(b"17.0 kB" in one and b"build tokenizers/tales_bpe_258" in one for one in told)
 
 
 # --- import cas ------------------------------------------------------------------------------

@@ -97,6 +97,8 @@ def test_tokens_are_locked_by_their_text_and_their_tokenizer(made):
     assert files(made) == before
     made.sh("cas rm tales_bpe_400", code=1)
     assert f"'{TOKENS}' is made of '{TOKENIZER}'" in made.stderr
+    made.sh(f"cas rm {DATA}", code=1)
+    assert f"hint: cas rm {DATA} {TOKENIZER} {TOKENS}\n" in made.stderr
 
 
 def test_pull_builds_what_nobody_has_and_proves_that_it_is_what_is_locked(made):
@@ -178,6 +180,8 @@ def test_build_makes_only_what_is_made_of_the_updated_assets(walk):
     walk.sh(f"cas lock --update {TOKENIZER} --build && cas pull && cas status")
     new = locked(walk)
     assert new[TOKENS].inputs == {"text": new[DATA].tree, "tokenizer": new[TOKENIZER].tree}
+    walk.sh(f"cas add {TOKENIZER} --vocab-size 410")  # as one that is added again does
+    assert f"{TOKENS} is stale now: it was made of an earlier {TOKENIZER}" in walk.stderr
 
 
 # What was made before, and what is made again --------------------------------------------

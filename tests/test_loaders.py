@@ -615,6 +615,7 @@ def test_what_is_loaded_is_an_input_of_the_next_record():
         ({"num_workers": -1}, "num_workers"),
         ({"seed": -1}, "seed"),
         ({"val_fraction": 1}, "val_fraction"),
+        ({"val_fraction": "a tenth"}, "val_fraction: expected 0 to below 1, found 'a tenth'"),
         ({"position_ids": True, "shift": True}, "position_ids"),
         ({"batch_size": 100_000, "drop_last": True}, "drop_last leaves no batch"),
     ],
@@ -642,6 +643,8 @@ def test_what_is_not_there_is_named_with_the_near_ones(place, tmp_path):
         load(tokenizer=tmp_path)
     with pytest.raises(UsageError, match="found int"):
         load(tokenizer=7)
+    with pytest.raises(UsageError, match="dataset_name: expected the name of an asset, found P"):
+        load(tmp_path)
 
 
 def test_a_tokenizer_without_eos_and_a_slow_one_are_refused(tmp_path):

@@ -132,6 +132,14 @@ def test_a_word_means_the_one_asset_that_it_fits(word: str, name: str) -> None:
     assert find(word, ASSETS) == name
 
 
+def test_of_several_that_fit_the_one_of_the_wanted_kind_is_meant() -> None:
+    both = {"datasets/stories": None, "tokens/stories": None, "tokenizers/stories": None}
+    assert find("stories", both, kind="datasets") == "datasets/stories"
+    assert find("Stories", both, kind="tokenizers") == "tokenizers/stories"
+    with pytest.raises(UnknownAsset, match="fits 3 assets"):
+        find("stories", both, kind="models")
+
+
 @pytest.mark.parametrize("word", ["twin", "TWIN", "OTHER"])
 def test_a_word_that_fits_more_than_one_asset_lists_them_all(word: str) -> None:
     with pytest.raises(UnknownAsset, match="fits 2 assets") as caught:
@@ -181,8 +189,8 @@ def test_near_words_come_best_first_whatever_their_case() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "most"), [("cas.names", {"cas", "cas.errors", "cas.handy", "cas.names"}),
-                         ("cas.warm", {"cas", "cas.errors", "cas.handy", "cas.warm"})],
+    ("module", "most"), [("cas.names", {"cas", "cas.errors", "cas.handy", "cas.training", "cas.names"}),
+                         ("cas.warm", {"cas", "cas.errors", "cas.handy", "cas.training", "cas.warm"})],
 )  # fmt: skip
 def test_what_a_warm_start_imports_stays_small(module: str, most: set[str]) -> None:
     heavy = ["re", "typing", "dataclasses", "hashlib", "unicodedata", "difflib", "tomllib", "json"]

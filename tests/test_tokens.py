@@ -27,7 +27,7 @@ import cas
 from cas import store as S
 from cas.crew import Crew
 from cas.digest import hash_path
-from cas.errors import CasError, RecipeError
+from cas.errors import CasError, NotReproducible, RecipeError
 from cas.installer.shards import build_tokens, plan_tokens, tokens_tree
 from cas.project import current, forget_current
 from cas.recipes import documents, parse
@@ -555,6 +555,31 @@ def test_a_worker_that_ends_is_told_and_another_takes_its_place():
         assert crew.submit(pow, 2, 5).result() == 32
         with pytest.raises(ZeroDivisionError):
             crew.submit(divmod, 1, 0).result()
+
+
+def test_an_error_of_a_worker_comes_whole():
+    with Crew(1) as crew, pytest.raises(NotReproducible) as caught:
+        crew.submit(_differ).result()
+    error = caught.value
+    assert str(error) == "'x': expected t1:a, found t1:b"
+    assert (error.expected, error.actual, error.hint) == ("t1:a", "t1:b", "cas lock")
+    assert error.__notes__ == ["hint: cas lock"]
+
+
+def _differ():
+    raise NotReproducible("'x'", expected="t1:a", actual="t1:b", hint="cas lock")
+
+
+def test_a_fork_that_lives_on_holds_up_no_crew():
+    with Crew(1) as crew:
+        crew.submit(pow, 2, 5).result()
+        fork = os.fork()
+        if not fork:
+            time.sleep(60)
+            os._exit(0)
+    assert os.waitpid(fork, os.WNOHANG) == (0, 0)
+    os.kill(fork, signal.SIGKILL)
+    os.waitpid(fork, 0)
 
 
 def test_a_worker_ends_with_its_parent_whatever_it_does():

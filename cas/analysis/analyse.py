@@ -131,7 +131,7 @@ def analyse(
         RecipeError: no tokenizer, no text, or a file that can't be read.
     """
     wanted = check_sizes(sizes)
-    dataset = project.read_lock().find(name)
+    dataset = project.read_lock().find(name, kind="datasets")
     choices = chosen(project, tokenizers) if tokenizers else defaults(project, dataset)
     if not choices and not sizes:
         message = f"no tokenizer for {dataset.name!r}: gpt2 is not locked, and none is made of it"

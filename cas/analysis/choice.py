@@ -121,7 +121,7 @@ def _is_made_of(asset: Asset, dataset: Asset) -> bool:
 
 def _one(project: Project, word: str | os.PathLike[str]) -> Choice:
     if isinstance(word, str) and not word.startswith(("./", "../", "/", "~")):
-        return _of_asset(project, project.read_lock().find(word))
+        return _of_asset(project, project.read_lock().find(word, kind="tokenizers"))
     path = os.path.expanduser(os.fspath(word))
     return read_tokenizer(os.fspath(word), _read(path, os.fspath(word)))
 

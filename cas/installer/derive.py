@@ -21,6 +21,7 @@ from cas.files import sweep, temporary_name
 from cas.installer.local import import_path
 from cas.installer.turn import one_download
 from cas.listing import Listing, tree_id
+from cas.progress import QUIET
 from cas.request import RecipeRequest
 from cas.store import read_listing, rebuilt_listing, recall, remember, standing
 
@@ -277,12 +278,13 @@ def _train(
         os.utime(work)  # who waits for it sees that it goes on
 
     try:
-        progress.begin(f"build {name}", files=len(files), size=0)
+        size = sum(os.path.getsize(os.path.join(text.path, file)) for file in files)
+        progress.begin(f"build {name}", size=size)
         try:
             built = recipe.build(Path(text.path), files, Path(work), count)
         finally:
             progress.end()
-        imported = import_path(bringer.store, work, progress=progress)
+        imported = import_path(bringer.store, work, progress=QUIET)  # three small files
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return Made(

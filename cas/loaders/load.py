@@ -64,8 +64,11 @@ def load_training_data(
            val_subset_size=val_subset_size, num_workers=num_workers, seed=seed)  # fmt: skip
     if position_ids and shift:
         raise UsageError("position_ids: a pair (x, y) has no place for them", hint="shift=False")
-    if not 0 <= val_fraction < 1:
-        raise UsageError(f"val_fraction: expected 0 to below 1, found {val_fraction!r}")
+    if not isinstance(val_fraction, int | float) or not 0 <= val_fraction < 1:
+        raise UsageError(f"val_fraction: expected 0 to below 1, found {val_fraction!r:.60}")
+    if not isinstance(dataset_name, str):
+        what = f"expected the name of an asset, found {type(dataset_name).__name__}"
+        raise UsageError(f"dataset_name: {what}", hint="cas list shows the assets")
     rank, world_size = _ranks(rank, world_size)
     lock = project.read_lock()
     text, entry, reading = _dataset(project, lock, dataset_name)
@@ -226,7 +229,7 @@ def _named(project: Project, lock: Lockfile, word: str) -> tuple[Asset, registry
     known = registry.known(project)
     if (entry := known.get(word)) is not None:
         try:
-            return lock.find(entry.path), entry
+            return lock.find(entry.path, kind="datasets"), entry
         except UnknownAsset as error:
             if "fits" in str(error):
                 raise
@@ -235,7 +238,7 @@ def _named(project: Project, lock: Lockfile, word: str) -> tuple[Asset, registry
                 hint=registry.suggestion(word) or f"cas add {typed(entry.path)}",
             ) from None
     try:
-        asset = lock.find(word)
+        asset = lock.find(word, kind="datasets")
     except UnknownAsset as error:
         close = near(word, known)
         if "fits" in str(error) or not close:

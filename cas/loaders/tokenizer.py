@@ -80,7 +80,7 @@ def _place(project: Project, lock: Lockfile, word: str) -> tuple[Path, Asset | N
     """Return where the tokenizer that *word* names is, and its asset."""
     if not word.startswith(("./", "../", "/", "~")):
         try:
-            asset = lock.find(word)
+            asset = lock.find(word, kind="tokenizers")
         except UnknownAsset:
             if not os.path.exists(word):
                 raise

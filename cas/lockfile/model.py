@@ -73,11 +73,11 @@ class Lockfile:
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Top-level keys that this version does not know."""
 
-    def find(self, word: str) -> Asset:
+    def find(self, word: str, *, kind: str = "") -> Asset:
         """Return the asset that *word* means (``names.find``); raise UnknownAsset."""
         if word in self.assets:
             return self.assets[word]
-        return self.assets[find(word, {asset.name: asset.hub_ids for asset in self})]
+        return self.assets[find(word, {asset.name: asset.hub_ids for asset in self}, kind=kind)]
 
     def select(self, words: Iterable[str], groups: Iterable[str] = ()) -> list[Asset]:
         """Return the assets that names, globs and groups mean, all where none is given.

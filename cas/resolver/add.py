@@ -14,11 +14,12 @@ from cas.files import discard, exchange, fsync_dir, temporary_name
 from cas.installer import Bringer, link_views
 from cas.installer.link import Linked, check_views, sweep_project
 from cas.installer.local import take_away
+from cas.installer.pull import stale_inputs
 from cas.names import check_name, check_names, view_of
 from cas.progress import QUIET
 from cas.request import LocalRequest, RecipeRequest, Request
 from cas.resolver import pin
-from cas.resolver.lock import announced
+from cas.resolver.lock import announced, tell_stale
 from cas.resolver.meaning import AddOptions, meaning
 from cas.resolver.pin import Move, move_of
 from cas.resolver.write import change_lock, change_requests, check_writable, one_writer
@@ -104,6 +105,10 @@ def add(
                          hint="cas verify")  # fmt: skip
     if options.move and place and not own_view:
         take_away(project.store, place, new, progress)
+    if old and old.tree != new.tree:
+        for user, source in stale_inputs(project.read_lock()).items():
+            if source == name:
+                tell_stale(user, source, progress)
     if old == new and requests.get(name) == request:
         return []
     return [move_of(bringer, name, old, new)]

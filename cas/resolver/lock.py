@@ -129,10 +129,15 @@ def _lock(project: Project, options: LockOptions, progress: Progress) -> list[Mo
     if not options.dry_run:
         _write(project, bringer, before, now, whole=now if merged else None)
     for name, source in stale_inputs(now).items():
-        state = "would be stale" if options.dry_run else "is stale now"
-        progress.note(f"{name} {state}: it was made of an earlier {source}; "
-                      f"cas lock --update {source} --build")  # fmt: skip
+        tell_stale(name, source, progress, "would be stale" if options.dry_run else "is stale now")
     return sorted(moves, key=lambda move: move.name)
+
+
+def tell_stale(name: str, source: str, progress: Progress, state: str = "is stale now") -> None:
+    """Say that *name* was made of what *source* was before it moved, and what builds it again."""
+    progress.note(
+        f"{name} {state}: it was made of an earlier {source}; cas lock --update {source} --build"
+    )
 
 
 def _utf8(text: bytes) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cas.errors import CasError
+from cas.errors import CasError, typed
 from cas.installer import unlink_view
 from cas.installer.pull import needs_of
 from cas.request import RecipeRequest
@@ -30,11 +30,14 @@ def remove(project: Project, words: Iterable[str]) -> list[tuple[str, str | None
     requests = project.read_settings().requests
     names = list(dict.fromkeys(w if w in requests else lock.find(w).name for w in words))
     made = {a.name: a.request for a in lock} | dict(requests)
-    for user, request in made.items():
-        if user not in names and isinstance(request, RecipeRequest):
-            for name in request.inputs.values():
-                if name in names:
-                    raise CasError(f"{user!r} is made of {name!r}", hint=f"cas rm {name} {user}")
+    inputs = {n: r.inputs.values() for n, r in made.items() if isinstance(r, RecipeRequest)}
+    above = list(names)
+    for name in above:  # it grows by what is made of each
+        above += [n for n, used in inputs.items() if name in used and n not in above]
+    for user in above[len(names) :]:
+        name = next(name for name in above if name in inputs[user])
+        hint = f"cas rm {' '.join(map(typed, above))}"
+        raise CasError(f"{user!r} is made of {name!r}", hint=hint)
     with one_writer(project):
         left = [(name, unlink_view(project, name)) for name in names]
         change_lock(project, without=names)

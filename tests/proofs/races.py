@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from . import shim
 from .box import Box
+from .crew import Crew, crew
 from .days import pass_days
 from .oracle import look
 from .sweep import Result, scratch
@@ -39,11 +40,13 @@ if TYPE_CHECKING:
     from tests.hubserver import Hub, Repo
 
 HANGS = 120.0  # seconds
-PROJECTS = 3
+PROJECTS = 4
+LATENCY = 0.03  # seconds of each answer of the Hub: a download lasts, and costs no core
+CREW = 3 * PROJECTS + 2  # as many as run at once
 REPOS = 3
-VARIANTS = 4  # states that a repository goes through, in a circle: what gc took comes back
+VARIANTS = 6  # states that a repository goes through, in a circle: what gc took comes back
 KILLED = 0.25  # of the commands
-SOON = 0.5  # seconds within which a kill comes
+SOON = 0.15  # seconds within which a kill comes
 LARGE = 41  # files of the asset that many pull at once
 DAYS_PASS = 2.0  # seconds between two times that 20 days pass
 SHARED = [random.Random(n).randbytes(1_000 << n) for n in range(6)]
@@ -69,11 +72,16 @@ def race(
 ) -> Raced:
     """Race for so long, then let all come to rest and check; *first* ends at a violation."""
     top = Path(tempfile.mkdtemp(prefix="proof-race-", dir=scratch()))
+    box = Box(top, code, hub.endpoint)
+    box.root.mkdir()
+    latency, hub.latency = hub.latency, LATENCY
     try:
-        run = _Race(hub, Box(top, code, hub.endpoint), seed, mutexes=mutexes, first=first)
-        run.run(seconds)
+        with crew(box, CREW) as hands:
+            run = _Race(hub, box, hands, seed, mutexes=mutexes, first=first)
+            run.run(seconds)
         return run.result
     finally:
+        hub.latency = latency
         subprocess.run(["chmod", "-R", "u+w", top], stderr=subprocess.DEVNULL, check=False)
         shutil.rmtree(top, ignore_errors=True)
 
@@ -126,8 +134,11 @@ def content(repo: int, variant: int) -> dict[str, bytes]:
 class _Race:
     """All that runs in one race."""
 
-    def __init__(self, hub: Hub, box: Box, seed: int, *, mutexes: bool, first: bool) -> None:
-        self.hub, self.box, self.seed, self.mutexes, self.first = hub, box, seed, mutexes, first
+    def __init__(
+        self, hub: Hub, box: Box, hands: Crew, seed: int, *, mutexes: bool, first: bool
+    ) -> None:
+        self.hub, self.box, self.crew, self.seed = hub, box, hands, seed
+        self.mutexes, self.first = mutexes, first
         self.result = Raced("race" if mutexes else "race without mutexes")
         self.rest = _Rest()
         self.over = threading.Event()
@@ -137,7 +148,6 @@ class _Race:
         ]
         for n, repo in enumerate(self.repos):
             repo.commit(content(n, 0), "0")
-        box.root.mkdir(parents=True)
         self.drivers = [_Driver(self, n) for n in range(PROJECTS)]
 
     def run(self, seconds: float) -> None:
@@ -163,21 +173,16 @@ class _Race:
                 self.over.set()
 
     def cas(self, project: Path, *words: str, kill: float | None = None) -> tuple[int, str]:
-        """Run one command; *kill* it after so many seconds."""
+        """Run one command, and *kill* it after so many seconds; return its code and its words."""
         with self.rest.running():
-            argv = [sys.executable, "-m", "cas", *words]
-            process = shim.popen(argv, self.box.env(), project)
-            try:
-                told = process.communicate(timeout=HANGS if kill is None else kill)[1]
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                told = process.communicate()[1]
-                if kill is None:
-                    return -999, f"it was killed after {HANGS} s: {told}"
+            until = HANGS if kill is None else kill
+            code, told = self.crew.run(project, *words, kill=until)
+        if kill is None and code == -signal.SIGKILL:
+            code, told = -999, f"it was killed after {HANGS} s: {told}"
         with self.result.lock:
             self.result.points += 1
-            self.result.kills += process.returncode == -signal.SIGKILL
-        return process.returncode, told
+            self.result.kills += code == -signal.SIGKILL
+        return code, told
 
     def _guard(self, target) -> None:
         try:
@@ -188,13 +193,13 @@ class _Race:
 
     def _collect(self) -> None:
         rand = random.Random(f"{self.seed} gc")
-        while not self.over.wait(rand.uniform(0, 0.2)):
+        while not self.over.wait(rand.uniform(0, 0.02)):
             words = ["gc"]
             if self.mutexes and rand.random() < 0.8:
                 words += ["--older-than", "0d"]
             if rand.random() < 0.5:
                 words.append("--local-too")
-            kill = rand.uniform(0.05, SOON) if rand.random() < KILLED else None
+            kill = rand.uniform(0, SOON) if rand.random() < KILLED else None
             code, told = self.cas(self.box.root, *words, kill=kill)
             self.result.gcs += code == 0
             if code not in (0, -9) or "Traceback" in told:
@@ -203,7 +208,7 @@ class _Race:
     def _commit(self) -> None:
         rand = random.Random(f"{self.seed} commits")
         at = [0] * REPOS
-        while not self.over.wait(rand.uniform(0.2, 0.8)):
+        while not self.over.wait(rand.uniform(0.05, 0.3)):
             n = rand.randrange(REPOS)
             at[n] += 1
             new, old = (content(n, k % VARIANTS) for k in (at[n], at[n] - 1))
@@ -269,7 +274,7 @@ class _Driver:
         """Run a command, kill it perhaps, and then run it again, which has to succeed."""
         with self.views:
             self.in_step = self.in_step and words[0] == "pull"
-        kill = self.rand.uniform(0.05, SOON) if self.rand.random() < KILLED else None
+        kill = self.rand.uniform(0, SOON) if self.rand.random() < KILLED else None
         code, told = self.race.cas(where or self.project, *words, kill=kill)
         codes: tuple[int, ...] = (0,)
         while code == -signal.SIGKILL:
