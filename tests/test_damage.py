@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 import cas
 from cas import warm
@@ -42,6 +43,8 @@ def project(hub, tmp_path, monkeypatch):
     for name, place in (("CAS_STORE", "store"), ("XDG_CACHE_HOME", "cache"), ("HF_HOME", "hf")):
         monkeypatch.setenv(name, str(tmp_path / place))
     monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+    # HF_ENDPOINT is read when huggingface_hub is imported, perhaps by another test
+    monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
     monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
     root = tmp_path / "project"
     root.mkdir()
