@@ -8,6 +8,7 @@ it needs when it is called. Every error derives from ``cas.CasError``.
 from __future__ import annotations
 
 from cas import handy
+from cas.callback import TrainerCallback
 from cas.errors import CasError
 from cas.training import (
     analyse_tokens,
@@ -32,16 +33,22 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from cas.runs import LiveRun
+
 __all__ = [
     "CasError",
+    "TrainerCallback",
     "__version__",
     "add",
     "analyse_tokens",
     "discover_local_datasets",
     "download_dataset",
     "download_model",
+    "experiment",
+    "export_experiments",
     "gc",
     "get_dataset_config",
+    "import_experiments",
     "init",
     "list_datasets",
     "load_dataset",
@@ -316,6 +323,79 @@ def save_experiment(
         if_exists=if_exists,
         tell=handy.say,
     )
+
+
+def experiment(
+    name: str,
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    tags: Iterable[str] = (),
+    resume: bool = False,
+) -> LiveRun:
+    """Return a live run: its rows, assets and outputs are recorded as they come.
+
+    ``with cas.experiment("exp_002") as run: run.log(step=10, loss=2.1)``, or ``.start()`` and
+    ``.finish()``. What is logged survives the end of the process: ``cas experiments recover``
+    makes a record of it, *resume* goes on with the unfinished run of the name (a requeued job).
+
+    Raises UsageError for a name that can't be taken.
+    """
+    from cas.project import current
+    from cas.runs import LiveRun
+
+    return LiveRun(current(), name, metadata=metadata, tags=tags, resume=resume, tell=handy.say)
+
+
+def import_experiments(path: str | Path, *, source: str) -> dict[str, Any]:
+    """Save the runs that *source* (mlflow, trackio, csv, parquet) has at *path* as records.
+
+    What was imported before is skipped. ``{source, imported: [{name, id, source_id, rows,
+    renamed}], skipped: [{name, source_id, reason}], bad: [{path, reason}]}``.
+
+    Raises:
+        ExperimentError: no such path, or a record can't be written; those before it are whole.
+    """
+    from pathlib import Path
+
+    from cas.experiments import importers
+    from cas.project import current
+
+    return importers.import_runs(Path(current().experiments), source, Path(path))
+
+
+def export_experiments(
+    file: str | Path,
+    *,
+    format: str | None = None,
+    show: Iterable[str] = (),
+    best: str | None = None,
+    direction: str | None = None,
+    where: str | None = None,
+    tag: Iterable[str] = (),
+    rows: bool = False,
+    all: bool = False,
+) -> Path:
+    """Write the experiments as one table to *file*, and return its path.
+
+    One row an experiment, with all metrics or the columns and parameters of *show*; all
+    *rows* otherwise. The format is that of the file's ending: .parquet, .csv, .jsonl, .tex, .md.
+
+    Raises UsageError for a format that is none, ExperimentError for a column that is not there.
+    """
+    from pathlib import Path
+
+    from cas import files
+    from cas.experiments import exporters
+    from cas.project import current
+
+    form = exporters.format_of(format, file)
+    choice = exporters.Choice(
+        show=handy.texts(show), best=best, direction=direction, where=where,
+        tags=handy.texts(tag), every=all,
+    )  # fmt: skip
+    directory = Path(current().experiments)
+    files.replace(Path(file), exporters.export(directory, form, choice, rows=rows, warn=handy.say))
+    return Path(file)
 
 
 def query_experiments(
