@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from . import adds, batches, bpe, pulls, shards
+from . import adds, batches, bpe, experiments, pulls, shards
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,5 +102,25 @@ ROWS: dict[str, Row] = {
         title="a GPT of two layers on stories, 200 steps of 16 × 256",
         runs=1,
         make=batches.training,
+    ),
+    "saves": Row(
+        title="8 processes that save 25 runs each, of 10 rows × 20 columns",
+        runs=5,
+        make=experiments.saves,
+    ),
+    "index": Row(
+        title="the index of 10,000 experiments × 10 rows",
+        runs=3,
+        make=experiments.index,
+    ),
+    "leaderboard": Row(
+        title="the five best of 10,000 experiments × 10 rows",
+        runs=7,
+        make=experiments.leaderboard,
+    ),
+    "query-join": Row(
+        title="10,000 experiments joined with what they used, on the tree",
+        runs=7,
+        make=experiments.query_join,
     ),
 }

@@ -8,7 +8,17 @@ it needs when it is called. Every error derives from ``cas.CasError``.
 from __future__ import annotations
 
 from cas import handy
+from cas.callback import TrainerCallback
 from cas.errors import CasError
+from cas.tracking import (
+    experiment,
+    export_experiments,
+    import_experiments,
+    query_experiments,
+    query_experiments_arrow,
+    query_experiments_polars,
+    save_experiment,
+)
 from cas.training import (
     analyse_tokens,
     discover_local_datasets,
@@ -23,25 +33,26 @@ from cas.training import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from concurrent.futures import Executor
     from datetime import timedelta
     from pathlib import Path
     from typing import Any
 
-    import pandas as pd
-    import pyarrow as pa
-
 __all__ = [
     "CasError",
+    "TrainerCallback",
     "__version__",
     "add",
     "analyse_tokens",
     "discover_local_datasets",
     "download_dataset",
     "download_model",
+    "experiment",
+    "export_experiments",
     "gc",
     "get_dataset_config",
+    "import_experiments",
     "init",
     "list_datasets",
     "load_dataset",
@@ -284,66 +295,3 @@ def uses() -> list[tuple[str, str]]:
     from cas.project import current
 
     return [(used.name, used.tree) for used in current().uses.all()]
-
-
-def save_experiment(
-    name: str,
-    results: Any,
-    metadata: Mapping[str, Any] | None = None,
-    *,
-    assets: Iterable[str] | None = None,
-    tags: Iterable[str] = (),
-    if_exists: str | None = None,
-) -> Path:
-    """Write a record of an experiment with the assets that this process used; return its path.
-
-    *results*: a pandas or polars frame, an Arrow table, a list of dicts, or one dict. What
-    was recorded is said on stderr; ``assets=[…]`` (names or tree ids) decides otherwise.
-
-    Raises:
-        ExperimentError: results, metadata or a name that can't be saved; nothing was written.
-    """
-    from cas import lineage
-    from cas.project import current
-
-    return lineage.save(
-        current(),
-        name,
-        results,
-        metadata=metadata,
-        assets=assets,
-        tags=tags,
-        if_exists=if_exists,
-        tell=handy.say,
-    )
-
-
-def query_experiments(
-    sql: str, *, frames: Mapping[str, Any] | None = None, params: Any = None
-) -> pd.DataFrame:
-    """Run one SELECT over ``experiments``, ``experiment_assets``, ``assets``, ``runs``.
-
-    Raises UsageError for anything but one SELECT, ExperimentError where it fails.
-    """
-    handy.optional("pandas")
-    frame: pd.DataFrame = query_experiments_arrow(sql, frames=frames, params=params).to_pandas()
-    return frame
-
-
-def query_experiments_arrow(
-    sql: str, *, frames: Mapping[str, Any] | None = None, params: Any = None
-) -> pa.Table:
-    """Run one SELECT as ``query_experiments`` does, and return an Arrow table."""
-    from cas import lineage
-    from cas.project import current
-
-    return lineage.query(current(), sql, frames=frames, params=params, warn=handy.say)
-
-
-def query_experiments_polars(
-    sql: str, *, frames: Mapping[str, Any] | None = None, params: Any = None
-) -> Any:
-    """Run one SELECT as ``query_experiments`` does, and return a polars frame."""
-    return handy.optional("polars").from_arrow(
-        query_experiments_arrow(sql, frames=frames, params=params)
-    )

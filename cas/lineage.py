@@ -6,6 +6,8 @@ packages and the lock, as objects; and a line in the project's root, so that gc 
 
 from __future__ import annotations
 
+import re
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,14 +29,15 @@ from cas.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import pyarrow as pa
 
     from cas.experiments import Run, Use
     from cas.project import Project
+    from cas.project.uses import Used
 
-__all__ = ["query", "save"]
+__all__ = ["captured", "given_uses", "held", "purge", "query", "save", "use_of"]
 
 
 def save(
@@ -59,60 +62,98 @@ def save(
     from cas import experiments
 
     experiments.check_experiment_name(name)
-    uses = _uses(project) if assets is None else _given(project, assets)
-    kept: set[Digest] = set()
-
-    def put(data: bytes) -> str:
-        publisher = Publisher(project.store)
-        digest = add_bytes(project.store, Staging(project.store), data, publisher)
-        publisher.flush()
-        kept.add(digest)
-        return digest
-
-    trees = {parse_tree_id(use.tree) for use in uses}
-    call = None
-    store = project.store
-    root = ""
-    if not store.readonly:
-        root = project.root_id(draw=True) or ""
-        try:
-            record = read_root(store, root)
-        except StoreError:
-            record = None  # damaged: settle writes it again
-        held = {*record.trees, *record.experiments} if record else set()
-        if trees - held:
-            with shared_gc_mutex(store):
-                call = announce(store, root, path=project.root, trees=trees)
-    try:
-        run = _run(project, None if store.readonly else put, tell)
+    current, earlier = project.uses.take()
+    uses = [*map(use_of, current), *(use_of(used, "earlier") for used in earlier)]
+    if assets is not None:
+        uses = given_uses(project, assets)
+    with held(project, {parse_tree_id(use.tree) for use in uses}) as put:
         path = experiments.save(
             Path(project.experiments),
             name,
             results,
             metadata=metadata,
             uses=uses,
-            run=run,
+            run=captured(project, put, tell),
             tags=tuple(tags),
             if_exists=if_exists,
             warn=tell,
         )
-        if not store.readonly:
-            lock = project.lock_bytes()
-            settle(
-                store,
-                root,
-                path=project.root,
-                lock=hash_bytes(lock),
-                trees=[asset.tree for asset in project.read_lock()],
-                experiments=trees | kept,
-                keep_experiments=True,
-            )
-    finally:
-        if call:
-            end(call)
     named = ", ".join(f"{use.name} ({use.role})" for use in uses if use.role != "earlier")
     tell(f"saved {name}: {named or 'no assets'}")
     return path
+
+
+@contextmanager
+def held(
+    project: Project, trees: set[Digest], *, publishes: bool = False
+) -> Iterator[Callable[[bytes], str] | None]:
+    """Hold *trees* for the project while the block runs, and after it, unless it fails.
+
+    The block may add to *trees* what it *publishes*. Yields what puts bytes into the store as
+    an object, held too, and returns its SHA-256; None where the store can't be written.
+    """
+    store = project.store
+    if store.readonly:
+        yield None
+        return
+    kept: set[Digest] = set()
+
+    def put(data: bytes) -> str:
+        publisher = Publisher(store)
+        digest = add_bytes(store, Staging(store), data, publisher)
+        publisher.flush()
+        kept.add(digest)
+        return digest
+
+    root = project.root_id(draw=True) or ""
+    try:
+        record = read_root(store, root)
+    except StoreError:
+        record = None  # damaged: settle writes it again
+    call = None
+    if publishes or trees - ({*record.trees, *record.experiments} if record else set()):
+        with shared_gc_mutex(store):
+            call = announce(store, root, path=project.root, trees=trees)
+    try:
+        yield put
+        _settle(project, root, experiments=trees | kept)
+    finally:
+        if call:
+            end(call)
+
+
+def purge(project: Project, word: str) -> list[tuple[str, str]]:
+    """Remove the records of an experiment for good (``events.remove``); return names and ids.
+
+    What they alone named in the store is not held any more, unless a record can't be read:
+    it may name the same. Raises ExperimentError for an unknown experiment, or one that runs.
+    """
+    from cas.experiments import events
+    from cas.project.held import named_by_experiments
+
+    directory = Path(project.experiments)
+    before, _ = named_by_experiments(directory)
+    gone = events.remove(directory, word, purge=True)
+    after, unsure = named_by_experiments(directory)
+    root = project.root_id(draw=False)
+    if root and not unsure and not project.store.readonly:
+        _settle(project, root, experiments=(), forget=before - after)
+    return gone
+
+
+def _settle(
+    project: Project, root: str, *, experiments: Iterable[Digest], forget: Iterable[Digest] = ()
+) -> None:
+    settle(
+        project.store,
+        root,
+        path=project.root,
+        lock=hash_bytes(project.lock_bytes()),
+        trees=[asset.tree for asset in project.read_lock()],
+        experiments=experiments,
+        keep_experiments=True,
+        forget=forget,
+    )
 
 
 def query(
@@ -129,12 +170,13 @@ def query(
 
     Raises UsageError for SQL that is not one SELECT, ExperimentError where it fails.
     """
-    from cas import experiments
+    from cas import experiments, graph
 
     return experiments.query(
         Path(project.experiments),
         sql,
-        assets=list(project.assets_for_sql()),
+        assets=graph.asset_rows(project),
+        edges=graph.edge_rows(project) if re.search("asset_edges|lineage_", sql, re.I) else (),
         params=params,
         frames=frames,
         timeout=timeout,
@@ -143,21 +185,26 @@ def query(
     )
 
 
-def _uses(project: Project) -> list[Use]:
+def use_of(used: Used, role: str | None = None) -> Use:
+    """Return a use of this process as a record has it."""
     from cas.experiments import Use
 
-    current, earlier = project.uses.take()
-    rows = [(used, used.role) for used in current] + [(used, "earlier") for used in earlier]
-    return [
-        Use(name=u.name, kind=kind_of(u.name), role=role, tree=u.tree, commit=u.commit)
-        for u, role in rows
-    ]
+    return Use(
+        name=used.name,
+        kind=kind_of(used.name),
+        role=role or used.role,
+        tree=used.tree,
+        commit=used.commit,
+    )
 
 
-def _given(project: Project, assets: Iterable[str]) -> list[Use]:
+def given_uses(project: Project, assets: Iterable[str], role: str = "input") -> list[Use]:
+    """Return uses of assets by name, or by ``t1:`` ids of trees that are in the store.
+
+    Raises ExperimentError for a tree that is not there, UnknownAsset for a name that is none.
+    """
     from cas.experiments import Use
 
-    project.uses.take()
     lock = project.read_lock()
     found = []
     for word in assets:
@@ -177,11 +224,14 @@ def _given(project: Project, assets: Iterable[str]) -> list[Use]:
                 hint=f"cas pull {typed(name)}",
             )
         kind = kind_of(name) if "/" in name else "trees"
-        found.append(Use(name=name, kind=kind, role="input", tree=tree_id(digest), commit=commit))
+        found.append(Use(name=name, kind=kind, role=role, tree=tree_id(digest), commit=commit))
     return found
 
 
-def _run(project: Project, put: Callable[[bytes], str] | None, tell: Callable[[str], None]) -> Run:
+def captured(
+    project: Project, put: Callable[[bytes], str] | None, tell: Callable[[str], None]
+) -> Run:
+    """Return what can be known of this process and project (``experiments.capture``)."""
     from cas.experiments import capture
 
     since = git_at_first_use(project.root)

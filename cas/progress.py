@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["QUIET", "Progress"]
+__all__ = ["QUIET", "Progress", "human"]
 
 
 class Progress:
@@ -22,3 +22,13 @@ class Progress:
 
 
 QUIET = Progress()
+
+
+def human(size: int) -> str:
+    """Return bytes as a person reads them: ``90.9 MB``."""
+    value = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.2f} TB"

@@ -45,7 +45,8 @@ WALK = """SELECT a.name, e.experiment_name, MIN(e.perplexity) FROM experiments e
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "assets" / "outputs" / "experiments"
 
 
@@ -475,7 +476,7 @@ def test_the_walk_joins_experiments_and_assets_on_the_tree(here: Path) -> None:
     (known,) = rows(here, "SELECT * FROM assets")
     assert known == {
         "name": STORIES.name, "kind": "datasets", "repository": None, "commit": "c" * 40,
-        "tree": TREE, "files": None, "size": None, "locked": False, "present": None,
+        "tree": TREE, "files": None, "size": None, "locked": False, "present": False,
     }  # fmt: skip
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cas.cli import analysis, results, upkeep
+from cas.cli import analysis, experiments, lineage, report, upkeep
 from cas.cli.terminal import count, human, join
-from cas.errors import typed
+from cas.errors import UsageError, typed
 
 if TYPE_CHECKING:
     import argparse
@@ -41,32 +41,37 @@ def _init(args: argparse.Namespace, out: Terminal) -> int:
 def _add(args: argparse.Namespace, out: Terminal) -> int:
     from cas import resolver
 
-    options = {key: getattr(args, key) for key in RECIPE_OPTIONS if getattr(args, key) is not None}
-    moves = resolver.add(
-        _project(args),
-        args.word,
-        resolver.AddOptions(
-            kind=args.kind,
-            name=args.name,
-            revision=args.revision,
-            include=tuple(args.include),
-            exclude=tuple(args.exclude),
-            groups=tuple(args.groups),
-            recipe=args.recipe,
-            input=args.input,
-            tokenizer=args.tokenizer,
-            options=tuple(sorted((k, tuple(v) if isinstance(v, list) else v)
-                                 for k, v in options.items())),
-            follow=args.follow,
-            skip_special=args.skip_special,
-            move=args.move,
-            pull=not args.no_pull,
-            dry_run=args.dry_run,
-            offline=args.offline,
-            jobs=args.jobs,
-        ),
-        progress=out,
+    if len(args.words) != 1 and not (args.source and not args.words):
+        raise UsageError(
+            f"cas add: expected one WHAT, found {' '.join(args.words) or 'none'}",
+            hint="cas add --help",
+        )
+    word = args.words[0] if args.words else None
+    recipe = {key: getattr(args, key) for key in RECIPE_OPTIONS if getattr(args, key) is not None}
+    options = resolver.AddOptions(
+        kind=args.kind,
+        name=args.name,
+        revision=args.revision,
+        include=tuple(args.include),
+        exclude=tuple(args.exclude),
+        groups=tuple(args.groups),
+        recipe=args.recipe,
+        input=args.input,
+        tokenizer=args.tokenizer,
+        options=tuple(sorted((k, tuple(v) if isinstance(v, list) else v)
+                             for k, v in recipe.items())),
+        follow=args.follow,
+        skip_special=args.skip_special,
+        move=args.move,
+        pull=not args.no_pull,
+        dry_run=args.dry_run,
+        offline=args.offline,
+        jobs=args.jobs,
     )  # fmt: skip
+    if args.source:
+        moves = resolver.add_from(_project(args), args.source, word, options, progress=out)
+    else:
+        moves = resolver.add(_project(args), word or "", options, progress=out)
     _print_moves(
         moves, out, nothing="" if args.dry_run else "it is there already", dry_run=args.dry_run
     )
@@ -165,7 +170,9 @@ def _pull(args: argparse.Namespace, out: Terminal) -> int:
 def _status(args: argparse.Namespace, out: Terminal) -> int:
     from cas import overview
 
-    report = overview.status(_project(args))
+    project = _project(args)
+    report = overview.status(project)
+    lineage.warn_of_bad(project, {row["tree"] for row in report["assets"]}, out)
     wrong = [row for row in report["assets"] if row["state"] not in ("ok",)]
     if out.json:
         out.document(report)
@@ -294,7 +301,6 @@ def _edit(args: argparse.Namespace, out: Terminal) -> int:
 
 def _export(args: argparse.Namespace, out: Terminal) -> int:
     from cas import installer
-    from cas.errors import UsageError
 
     if len(args.words) != (1 if args.all else 2):
         raise UsageError("expected NAME DIR, or --all DIR", hint="cas export --help")
@@ -379,7 +385,8 @@ HANDLERS: dict[str, Callable[[argparse.Namespace, Terminal], int]] = {
     "gc": upkeep.gc,
     "store": upkeep.store,
     "tokens": analysis.tokens,
-    "experiments": results.experiments,
-    "query": results.query,
+    **experiments.HANDLERS,
+    **lineage.HANDLERS,
+    **report.HANDLERS,
     "completion": upkeep.completion,
 }

@@ -18,12 +18,21 @@ COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]] 
 
 
 def command(
-    name: str, summary: str, examples: str
-) -> Callable[[Callable[[argparse.ArgumentParser], None]], None]:
+    name: str,
+    summary: str,
+    examples: str,
+    *,
+    into: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]] = COMMANDS,
+) -> Callable[
+    [Callable[[argparse.ArgumentParser], None]], Callable[[argparse.ArgumentParser], None]
+]:
     """Register what adds a command's options."""
 
-    def register(function: Callable[[argparse.ArgumentParser], None]) -> None:
-        COMMANDS[name] = summary, examples, function
+    def register(
+        function: Callable[[argparse.ArgumentParser], None],
+    ) -> Callable[[argparse.ArgumentParser], None]:
+        into[name] = summary, examples, function
+        return function
 
     return register
 
@@ -34,6 +43,15 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""
         raise UsageError(message, hint=f"{self.prog} --help")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does; words that stand after an option are words too."""
+        found, rest = super().parse_known_args(args, namespace)
+        words = getattr(found, "words", None)
+        if words is not None:
+            found.words = [*words, *(word for word in rest if not word.startswith("-"))]
+            rest = [word for word in rest if word.startswith("-")]
+        return found, rest
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if isinstance(action, argparse._SubParsersAction) and value not in COMMANDS:

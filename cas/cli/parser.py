@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from cas.cli import experiments, lineage, report
 from cas.cli.options import COMMANDS, Parser, command, count, general, numbers, seconds
 from cas.errors import UsageError
 from cas.names import near
@@ -28,6 +29,7 @@ experiment records the assets it used.
 def parse(argv: list[str]) -> argparse.Namespace:
     """Return what *argv* says; raise UsageError for a word that can't be taken."""
     parser = build()
+    args: argparse.Namespace
     args, rest = parser.parse_known_args(argv)
     if rest:
         close = near(rest[0].partition("=")[0], options_of(parser)[args.command])
@@ -87,10 +89,14 @@ cas add runs/exp_001.pt
 cas add ./corpus --name datasets/my_corpus
 cas add tokenizers/tinystories_bpe_4096
 cas add tokenizers/small --recipe bpe --input tinystories --vocab-size 3000
-cas add tokens/tinystories_4096 --input tinystories --tokenizer tinystories_bpe_4096""",
+cas add tokens/tinystories_4096 --input tinystories --tokenizer tinystories_bpe_4096
+cas add --from exp_002 models/exp_002.pt""",
 )
 def _add(p: argparse.ArgumentParser) -> None:
-    p.add_argument("word", metavar="WHAT", help="a Hub id, a path, or a derived asset's name")
+    p.add_argument("words", nargs="*", metavar="WHAT",
+                   help="a Hub id, a path, or a derived asset's name")  # fmt: skip
+    p.add_argument("--from", dest="source", metavar="EXPERIMENT",
+                   help="WHAT is an output of it (the one there is)")  # fmt: skip
     p.add_argument("--kind", choices=("model", "dataset", "space"), help="of the Hub id")
     p.add_argument("--name", help="the asset's name, <kind>/<path>")
     p.add_argument("--revision", help="a branch, tag, refs/pr/N or commit")
@@ -340,39 +346,9 @@ def _tokens(p: argparse.ArgumentParser) -> None:
     p.add_argument("--parquet", metavar="FILE", help="write one row a tokenizer")
 
 
-@command(
-    "experiments",
-    "list experiments, or rank them by a metric",
-    """\
-cas experiments --list
-cas experiments --best perplexity --top 5
-cas experiments best accuracy --max""",
-)
-def _experiments(p: argparse.ArgumentParser) -> None:
-    p.add_argument("words", nargs="*", metavar="list | best METRIC")
-    p.add_argument("--list", action="store_true", dest="list_all", help="list them (the default)")
-    p.add_argument("--best", metavar="METRIC", help="rank by a column")
-    p.add_argument("--top", type=count, default=10, metavar="N", help="how many (10)")
-    way = p.add_mutually_exclusive_group()
-    way.add_argument("--min", action="store_const", const="min", dest="direction",
-                     help="the least is best")  # fmt: skip
-    way.add_argument("--max", action="store_const", const="max", dest="direction",
-                     help="the greatest is best")  # fmt: skip
-    p.add_argument("--all", action="store_true", help="every record of a name, not the newest")
-
-
-@command(
-    "query",
-    "ask the experiments by one SELECT",
-    """\
-cas query "SELECT experiment_name, MIN(perplexity) FROM experiments GROUP BY 1"
-cas query --format csv "SELECT * FROM assets" """,
-)
-def _query(p: argparse.ArgumentParser) -> None:
-    p.add_argument("sql", metavar="SQL")
-    p.add_argument("--format", choices=("table", "csv", "json", "parquet"), default="table")
-    p.add_argument("--timeout", type=float, default=30, metavar="SECONDS", help="30 by default")
-    p.add_argument("--memory", default="2GB", metavar="SIZE", help="2GB by default")
+COMMANDS.update(experiments.COMMANDS)
+COMMANDS.update(lineage.COMMANDS)
+COMMANDS.update(report.COMMANDS)
 
 
 @command(

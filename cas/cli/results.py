@@ -1,12 +1,14 @@
-"""The commands on experiments."""
+"""The commands that show what experiments gave: the list, the best, a query."""
 
 from __future__ import annotations
 
 import os
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cas.cli.lineage import warn_of_bad
 from cas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,43 +18,65 @@ if TYPE_CHECKING:
 
     from cas.cli.terminal import Terminal
 
-__all__ = ["experiments", "query"]
+__all__ = ["query", "show_best", "show_list"]
 
 GRACE = 2.0  # seconds after the deadline at which a query that does not stop is ended hard
 BASE = 4 << 30  # bytes of address space that DuckDB and Arrow map without using them
 
 
-def experiments(args: argparse.Namespace, out: Terminal) -> int:
-    """List the experiments, or rank them by a metric."""
-    from cas.experiments import best, list_records
+def show_list(args: argparse.Namespace, words: list[str], out: Terminal) -> int:
+    """List the experiments."""
+    from cas.experiments import list_records
     from cas.project import Project
 
     directory = Path(Project.find(args.project).experiments)
-    match args.words:
-        case []:
-            metric = args.best
-        case ["list"]:
-            metric = None
-        case ["best", metric]:
-            pass
-        case _:
-            raise UsageError(f"{' '.join(args.words)!r}: expected 'list' or 'best METRIC'",
-                             hint="cas experiments --help")  # fmt: skip
-    if metric is None:
-        rows = list_records(directory, every=args.all, warn=out.note)
-        if out.json:
-            out.document(rows)
-        elif not rows:
-            out.say("no experiments yet: cas.save_experiment(name, results)")
-        else:
-            out.table(
-                [(r["name"], str(r["created_at"])[:19], r["status"], r["rows"],
-                  _commit(r), ", ".join(_used(r["assets"]))) for r in rows],
-                ("NAME", "CREATED", "STATUS", "ROWS", "GIT", "ASSETS"),
-                "   r",
-            )  # fmt: skip
-        return 0
-    board = best(directory, metric, top=args.top, direction=args.direction, warn=out.note)
+    rows = list_records(
+        directory,
+        every=args.all,
+        tags=args.tag,
+        since=_since(args),
+        warn=out.note,
+        progress=out,
+    )
+    if out.json:
+        out.document(rows)
+    elif not rows:
+        out.say(
+            "no experiment like that"
+            if args.tag or args.since
+            else "no experiments yet: cas.save_experiment(name, results)"
+        )
+    else:
+        out.table(
+            [(r["name"], str(r["created_at"])[:19], r["status"], r["rows"],
+              _commit(r), ", ".join(_used(r["assets"]))) for r in rows],
+            ("NAME", "CREATED", "STATUS", "ROWS", "GIT", "ASSETS"),
+            "   r",
+        )  # fmt: skip
+    return 0
+
+
+def show_best(args: argparse.Namespace, words: list[str], out: Terminal) -> int:
+    """Rank the experiments by a metric."""
+    from cas.experiments import best
+    from cas.project import Project
+
+    project = Project.find(args.project)
+    directory = Path(project.experiments)
+    show = [name.strip() for name in (args.show or "").split(",") if name.strip()]
+    board = best(
+        directory,
+        words[0],
+        top=args.top,
+        direction=args.direction,
+        show=show,
+        where=args.where,
+        tags=args.tag,
+        since=_since(args),
+        warn=out.note,
+        progress=out,
+    )
+    warn_of_bad(project, {row["id"] for row in board["experiments"]}, out)
     if out.json:
         out.document(board)
         return 0
@@ -61,12 +85,17 @@ def experiments(args: argparse.Namespace, out: Terminal) -> int:
     if board["skipped_rows"]:
         out.note(f"{board['skipped_rows']} rows are no finite number and were left out")
     out.table(
-        [(r["rank"], r["name"], r["value"], ", ".join(_used(r["assets"])))
+        [(r["rank"], r["name"], r["value"], *(r["show"][name] for name in show),
+          ", ".join(_used(r["assets"])))
          for r in board["experiments"]],
-        ("RANK", "NAME", board["metric"].upper(), "ASSETS"),
+        ("RANK", "NAME", board["metric"].upper(), *map(str.upper, show), "ASSETS"),
         "r r",
     )  # fmt: skip
     return 0
+
+
+def _since(args: argparse.Namespace) -> datetime | None:
+    return datetime.now(UTC) - timedelta(seconds=args.since) if args.since else None
 
 
 def _commit(row: dict[str, Any]) -> str:
@@ -85,13 +114,16 @@ def _used(assets: list[dict[str, Any]]) -> list[str]:
 def query(args: argparse.Namespace, out: Terminal) -> int:
     """Run one SELECT, within its time and memory, and print what it gives."""
     from cas import lineage
+    from cas.experiments.scan import refresh
     from cas.project import Project
 
     if args.timeout <= 0:
         raise UsageError(f"--timeout {args.timeout:g}: expected seconds above 0")
+    project = Project.find(args.project)
+    refresh(Path(project.experiments), out)
     _limit(args.timeout, args.memory, out)
     table = lineage.query(
-        Project.find(args.project),
+        project,
         args.sql,
         timeout=args.timeout,
         memory=args.memory,

@@ -11,8 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
-from cas.installer.space import human
-from cas.progress import Progress
+from cas.progress import Progress, human
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -13,22 +13,31 @@ frame     what people hand in → columns
 record    the format of a record; its only writer
 capture   git, packages, host, command
 mask      takes secrets out of text
-scan      directory → three Arrow tables; a faster index goes here
+read      one file, checked
+pack      many records as two tables, and back
+index     packs in the user's cache, refreshed by themselves
+scan      directory → three Arrow tables
 views     those tables as SQL sees them
 query     one SELECT on a locked connection
 board     the best of each experiment; the list
+compare   one experiment whole, two where they differ
+importers runs of other programs → records
+exporters records → one table, for programs and papers
 """
 
 from __future__ import annotations
 
 from .board import best, direction_of, list_records
 from .capture import GitState, capture
+from .compare import Changes, compare, show
+from .naming import check_experiment_name
 from .query import connect, query
-from .record import RESERVED, Run, Use, check_experiment_name, save
+from .record import RESERVED, Run, Use, save
 from .scan import References, references
 
 __all__ = [
     "RESERVED",
+    "Changes",
     "GitState",
     "References",
     "Run",
@@ -36,10 +45,12 @@ __all__ = [
     "best",
     "capture",
     "check_experiment_name",
+    "compare",
     "connect",
     "direction_of",
     "list_records",
     "query",
     "references",
     "save",
+    "show",
 ]

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     import pyarrow as pa
 
-__all__ = ["build", "repeat"]
+__all__ = ["build", "from_numpy", "repeat", "to_numpy"]
 
 _EPOCH_UTC = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _EPOCH = _EPOCH_UTC.replace(tzinfo=None)
@@ -62,6 +63,29 @@ def repeat(value: Any, kind: pa.DataType, count: int) -> pa.Array:
 
     one = build([value], kind)
     return pa.repeat(one[0], count) if count else one.slice(0, 0)
+
+
+def from_numpy(values: np.ndarray) -> pa.Array:
+    """Return numpy's booleans or 64-bit integers as an array."""
+    import numpy as np
+    import pyarrow as pa
+
+    if values.dtype == np.bool_:
+        bits = pa.py_buffer(np.packbits(values, bitorder="little"))
+        return pa.Array.from_buffers(pa.bool_(), len(values), [None, bits])
+    numbers = pa.py_buffer(np.ascontiguousarray(values, dtype=np.int64))
+    return pa.Array.from_buffers(pa.int64(), len(values), [None, numbers])
+
+
+def to_numpy(values: pa.Array) -> np.ndarray:
+    """Return the buffer of an array of integers or floats; where it is null, anything."""
+    import numpy as np
+
+    kind = np.dtype(f"{'f' if str(values.type) == 'double' else 'i'}{values.type.bit_width // 8}")
+    data = values.buffers()[1]
+    if data is None:  # as an array of no values may be
+        return np.empty(0, kind)
+    return np.frombuffer(data, kind)[values.offset : values.offset + len(values)]
 
 
 def _fixed(values: Sequence[Any], kind: pa.DataType) -> array[Any]:

@@ -7,21 +7,30 @@ never win; they are counted. Of equal values the older experiment stands first.
 from __future__ import annotations
 
 import difflib
-import math
+import json
 import re
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from cas.errors import ExperimentError, UsageError
+from cas.progress import QUIET, Progress
 
-from .record import RESERVED, utc
-from .scan import records, tables
+from .arrays import to_numpy
+from .naming import utc
+from .query import query
+from .record import RESERVED
+from .scan import runs, tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
     from pathlib import Path
 
+    import numpy as np
     import pyarrow as pa
+
+    from .scan import Tables
 
 __all__ = ["best", "direction_of", "list_records"]
 
@@ -41,20 +50,30 @@ def best(
     *,
     top: int = 10,
     direction: str | None = None,
+    show: Sequence[str] = (),
+    where: str | None = None,
+    tags: Sequence[str] = (),
+    since: datetime | None = None,
     warn: Callable[[str], None] | None = None,
+    progress: Progress = QUIET,
 ) -> dict[str, Any]:
     """Return the leaderboard of *metric*: the best row of each name's newest record.
 
     ``{metric, direction, guessed, skipped_rows, experiments: [{rank, name, id, value,
-    row_index, assets}]}``; ``direction`` is ``min`` or ``max``. Raises UsageError where the
+    row_index, assets}]}``; ``direction`` is ``min`` or ``max``. Each experiment has also
+    ``show``, from *show*: columns, as the best row has them, or keys of metadata
+    (``optimizer.lr``). Only rows that meet the SQL condition *where* count, and records that
+    have all *tags* and were made *since*. Raises UsageError where the
     direction can't be told from the name, ExperimentError for a metric that no record has.
     """
     if isinstance(top, bool) or not isinstance(top, int) or top < 1:
         raise UsageError(f"top: expected a number above 0, found {top!r}")
     if direction not in (None, "min", "max"):
         raise UsageError(f"direction: expected 'min' or 'max', found {direction!r}")
-    found = tables(directory, warn)
+    found = tables(directory, warn, columns=[metric, *show], progress=progress)
     if found.runs.num_rows:
+        if metric.lower() not in map(str.lower, found.rows.column_names):
+            found = tables(directory)  # for the names that are near
         metric = _column(found.rows, metric)
     towards = direction or direction_of(metric)
     result: dict[str, Any] = {
@@ -66,27 +85,14 @@ def best(
     }
     if not found.runs.num_rows:
         return result
-    latest = found.runs.column("latest").to_pylist()
-    winners: dict[int, tuple[float, int, Any]] = {}
-    for run, row, value in zip(
-        *(found.rows.column(name).to_pylist() for name in ("run", "row_index", metric)),
-        strict=True,
-    ):
-        if value is None or not latest[run]:
-            continue
-        if not math.isfinite(value):
-            result["skipped_rows"] += 1
-            continue
-        key = value if towards == "min" else -value
-        if run not in winners or (key, row) < winners[run][:2]:
-            winners[run] = (key, row, value)
-    # runs are numbered oldest first, so the number decides between equals
-    order = sorted(winners, key=lambda run: (winners[run][0], run))[:top]
+    shown = _shown(found.runs, tags, since)
+    kept = None if where is None else _kept(directory, found.runs, where)
+    winners, result["skipped_rows"] = _winners(found.rows, metric, shown, towards, kept)
+    settings = _settings(found, show)
     names = found.runs.column("experiment_name")
     ids = found.runs.column("experiment_id")
     assets = found.runs.column("assets")
-    for rank, run in enumerate(order, 1):
-        _, row, value = winners[run]
+    for rank, (run, row, value) in enumerate(winners[:top], 1):
         result["experiments"].append(
             {
                 "rank": rank,
@@ -97,7 +103,127 @@ def best(
                 "assets": [use for use in assets[run].as_py() if use["role"] != "earlier"],
             }
         )
+        if show:
+            result["experiments"][-1]["show"] = {
+                name: one(run, row) for name, one in settings.items()
+            }
     return result
+
+
+def _shown(
+    runs: pa.Table, tags: Sequence[str], since: datetime | None, *, every: bool = False
+) -> list[bool]:
+    """Say of each record whether it is the newest of its name, has all tags, and is young."""
+    shown: list[bool] = runs.column("latest").to_pylist()
+    if every:
+        shown = [True] * len(shown)
+    if tags:
+        wanted = set(tags)
+        own = runs.column("tags").to_pylist()
+        shown = [one and wanted <= set(words) for one, words in zip(shown, own, strict=True)]
+    if since is not None:
+        created = runs.column("created_at").to_pylist()
+        shown = [one and moment >= since for one, moment in zip(shown, created, strict=True)]
+    return shown
+
+
+def _kept(directory: Path, runs: pa.Table, where: str) -> set[tuple[int, int]]:
+    """Return (run, row_index) of the rows that meet a condition in SQL."""
+    sql = f"SELECT experiment_id, row_index FROM experiments WHERE (\n{where}\n)"  # noqa: S608
+    found = query(directory, sql)
+    places = {key: run for run, key in enumerate(runs.column("experiment_id").to_pylist())}
+    pairs = zip(*(column.to_pylist() for column in found.columns), strict=True)
+    return {(places[key], row) for key, row in pairs if key in places}
+
+
+def _settings(found: Tables, names: Sequence[str]) -> dict[str, Callable[[int, int], Any]]:
+    """Return for each name what gives its value for (run, row_index)."""
+    import pyarrow.compute as pc
+
+    columns = {name.lower(): name for name in found.rows.column_names}
+    metadata = found.runs.column("metadata")
+    result: dict[str, Callable[[int, int], Any]] = {}
+
+    def in_rows(name: str, run: int, row: int) -> Any:
+        match = pc.and_(
+            pc.equal(found.rows.column("run"), run), pc.equal(found.rows.column("row_index"), row)
+        )
+        position = pc.index(match, value=True).as_py()
+        return found.rows.column(columns[name.lower()])[position].as_py()
+
+    def in_metadata(name: str, run: int, row: int) -> Any:
+        return _key(json.loads(metadata[run].as_py()), name)
+
+    for name in names:
+        known = name.lower() in columns and name.lower() not in RESERVED
+        if not known and all(_key(json.loads(text), name) is None for text in metadata.to_pylist()):
+            raise ExperimentError(
+                f"no experiment has a column or a key of its metadata {name!r}",
+                hint="cas experiments show NAME lists them",
+            )
+        result[name] = partial(in_rows if known else in_metadata, name)
+    return result
+
+
+def _winners(
+    rows: pa.Table,
+    metric: str,
+    shown: Sequence[bool],
+    towards: str,
+    kept: set[tuple[int, int]] | None,
+) -> tuple[list[tuple[int, int, Any]], int]:
+    """Return (run, row_index, value) of the best row of each run, the best first.
+
+    Only *shown* runs count, and of their rows those *kept*, (run, row_index), None for all;
+    and how many of these are no finite number. Of equal rows the one of the least index counts.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    column = rows.column(metric)
+    kind = column.type
+    if kind == pa.bool_():
+        column = column.cast(pa.int8()).cast(pa.int64())
+    present = ~_flags(column.is_null())
+    runs, index, values = (
+        np.concatenate([to_numpy(chunk) for chunk in one.chunks] or [np.empty(0, np.int64)])
+        for one in (rows.column("run"), rows.column("row_index"), column)
+    )
+    present &= np.array(shown, dtype=bool)[runs] if len(runs) else present
+    if kept is not None:
+        pairs = zip(runs.tolist(), index.tolist(), strict=True)
+        present &= np.fromiter((pair in kept for pair in pairs), bool, len(runs))
+    runs, index, values = runs[present], index[present], values[present]
+    finite = np.isfinite(values)
+    skipped = len(values) - int(finite.sum())
+    runs, index, values = runs[finite], index[finite], values[finite]
+    # the complement turns the order of integers round, and of the least one too
+    turned = ~values if values.dtype == np.int64 else -values
+    keys = values if towards == "min" else turned
+    # runs are numbered oldest first, so the number decides between equals
+    order = np.lexsort((index, keys, runs))
+    first = np.flatnonzero(np.diff(runs[order], prepend=-1))
+    best_rows = order[first]
+    best_rows = best_rows[np.argsort(keys[best_rows], kind="stable")]
+    found = zip(*(part[best_rows].tolist() for part in (runs, index, values)), strict=True)
+    return [(r, i, bool(v) if kind == pa.bool_() else v) for r, i, v in found], skipped
+
+
+def _flags(values: pa.ChunkedArray) -> np.ndarray:
+    import numpy as np
+    import pyarrow as pa
+
+    parts = [to_numpy(chunk) for chunk in values.cast(pa.int8()).chunks]
+    return np.concatenate(parts or [np.empty(0, np.int8)]).astype(bool)
+
+
+def _key(document: dict[str, Any], name: str) -> Any:
+    value: Any = document
+    if name in document:
+        return document[name]
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def direction_of(metric: str) -> str:
@@ -124,31 +250,45 @@ def list_records(
     directory: Path,
     *,
     every: bool = False,
+    tags: Sequence[str] = (),
+    since: datetime | None = None,
     warn: Callable[[str], None] | None = None,
+    progress: Progress = QUIET,
 ) -> list[dict[str, Any]]:
     """Return the newest record of each name, or *every* record, newest first.
 
-    ``[{name, id, created_at, status, rows, tags, note, git_commit, git_dirty, assets}]``.
+    Only those that have all *tags* and were made *since*. ``[{name, id, created_at, status,
+    rows, tags, note, git_commit, git_dirty, assets}]``.
     """
+    found = runs(directory, warn, progress=progress)
+    columns = ("experiment_name", "experiment_id", "created_at", "status", "rows", "tags", "note")
+    captured = [
+        [chunk.field(name) for chunk in found.column("captured").chunks]
+        for name in ("git_commit", "git_dirty")
+    ]
+    listed = zip(
+        *(found.column(name).to_pylist() for name in (*columns, "assets")),
+        _shown(found, tags, since, every=every),
+        *([value for part in parts for value in part.to_pylist()] for parts in captured),
+        strict=True,
+    )
     return [
         {
-            "name": record.experiment_name,
-            "id": record.experiment_id,
-            "created_at": utc(record.created_at),
-            "status": record.status,
-            "rows": record.rows,
-            "tags": record.tags,
-            "note": None,
-            "git_commit": record.run["git_commit"],
-            "git_dirty": record.run["git_dirty"],
-            "assets": [
-                {"name": u.name, "kind": u.kind, "role": u.role, "tree": u.tree, "commit": u.commit}
-                for u in record.assets
-                if u.role != "earlier"
-            ],
+            "name": name,
+            "id": key,
+            "created_at": utc(created),
+            "status": status,
+            "rows": rows,
+            "tags": tags,
+            "note": note,
+            "git_commit": commit,
+            "git_dirty": dirty,
+            "assets": [use for use in assets if use["role"] != "earlier"],
         }
-        for record in reversed(records(directory, warn))
-        if every or record.latest
+        for name, key, created, status, rows, tags, note, assets, shown, commit, dirty in reversed(
+            list(listed)
+        )
+        if shown
     ]
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     Split = tuple[pa.ChunkedArray, pa.ChunkedArray | None]
 
-__all__ = ["TEXT", "Nulls", "from_values", "merge", "settle"]
+__all__ = ["TEXT", "Nulls", "cell", "from_values", "merge", "settle"]
 
 TEXT = "__text"
 EXACT = 1 << 53  # integers up to here are exact as DOUBLE
@@ -51,7 +51,7 @@ def from_values(values: Sequence[Any], name: str) -> Split:
     """
     import pyarrow as pa
 
-    cells = [_cell(value, name, row) for row, value in enumerate(values)]
+    cells = [cell(value, name, row) for row, value in enumerate(values)]
     families = {family for family, _ in cells} - {""}
     if "float" in families and not families <= _NUMBERS and _only_nan(cells):
         # pandas says "missing" by NaN, in a column of text too
@@ -156,6 +156,34 @@ def merge(parts: Sequence[pa.ChunkedArray | int], name: str, nulls: Nulls) -> Sp
     return pa.chunked_array(chunks, target), None
 
 
+def join_numbers(columns: Sequence[pa.ChunkedArray]) -> pa.ChunkedArray | None:
+    """Return columns of numbers, of which each row has one, as one; None if that may not be.
+
+    It may not where a column is no number, or an integer too large for the floats beside it:
+    ``merge`` decides on those value by value.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    said = [column for column in columns if column.null_count < len(column)] or [columns[0]]
+    if not all(_is_number(column.type) for column in columns):
+        return None
+    types = {column.type for column in said}
+    if len(types) == 1:
+        target = types.pop()
+    else:
+        target = pa.float64() if pa.float64() in types else pa.int64()
+    cast = []
+    for column in said:
+        if target == pa.float64() and column.type == pa.int64():
+            ends = pc.min_max(column).as_py()
+            if ends["min"] < -EXACT or ends["max"] > EXACT:
+                return None
+        narrow = column.type != target and column.type == pa.bool_()
+        cast.append((column.cast(pa.int8()) if narrow else column).cast(target, safe=False))
+    return pc.coalesce(*cast) if len(cast) > 1 else cast[0]
+
+
 def _listed(parts: Sequence[pa.ChunkedArray | int]) -> list[Any]:
     values: list[Any] = []
     for part in parts:
@@ -163,7 +191,7 @@ def _listed(parts: Sequence[pa.ChunkedArray | int]) -> list[Any]:
     return values
 
 
-def _cell(value: Any, name: str, row: int) -> tuple[str, Any]:
+def cell(value: Any, name: str, row: int) -> tuple[str, Any]:
     """Return the family of a value, '' for none, and the value as Arrow takes it."""
     if value is None or is_missing(value):
         return "", None

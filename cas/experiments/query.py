@@ -2,7 +2,9 @@
 
 Views: ``experiments`` (rows of the newest record of each name), ``all_experiments``,
 ``experiment_assets`` (without the role ``earlier``), ``all_experiment_assets``, ``runs`` (one
-row a record), ``assets`` (one row a tree). SQL is not trusted: the database is in memory and
+row a record), ``assets`` (one row a tree), ``asset_edges`` (input_tree, output_tree, via: of
+what each derived or put-out tree was made); and the macros ``lineage_up(h)`` and
+``lineage_down(h)``: tree, depth. SQL is not trusted: the database is in memory and
 fresh, the tables are handed to it first, then files, network, extensions and settings are
 closed, and a statement that is not one SELECT is refused before it runs. The limits of time
 and memory are DuckDB's own: a single huge string can pass them by, so a program that runs
@@ -21,7 +23,7 @@ from cas.errors import ExperimentError, UsageError
 
 from .frame import to_table
 from .scan import tables
-from .views import VIEWS, view_tables
+from .views import EDGES, SQL, VIEWS, view_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,6 +50,7 @@ def connect(
     directory: Path,
     assets: Sequence[Mapping[str, Any]] = (),
     *,
+    edges: Sequence[Mapping[str, Any]] = (),
     memory: str = "2GB",
     frames: Mapping[str, Any] | None = None,
     warn: Callable[[str], None] | None = None,
@@ -55,8 +58,9 @@ def connect(
     """Return a fresh database with the views over *directory*, closed to all else.
 
     *assets* are the project's rows of the view ``assets``; trees that only records know are
-    added. *frames* become tables of those names. Raises UsageError for a frame's name that
-    can't be taken, ExperimentError where the directory can't be read.
+    added. *edges* are what derived assets were made of. *frames* become tables of those names.
+    Raises UsageError for a frame's name that can't be taken, ExperimentError where the
+    directory can't be read.
     """
     import duckdb
 
@@ -75,8 +79,9 @@ def connect(
     )
     try:
         connection.execute("SET TimeZone = 'UTC'")
-        for name, table in {**view_tables(found, assets), **given}.items():
+        for name, table in {**view_tables(found, assets, edges), **given}.items():
             connection.register(name, table)
+        connection.execute(SQL)
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
     except duckdb.Error as error:
@@ -90,6 +95,7 @@ def query(
     sql: str,
     *,
     assets: Sequence[Mapping[str, Any]] = (),
+    edges: Sequence[Mapping[str, Any]] = (),
     params: Sequence[Any] | Mapping[str, Any] | None = None,
     frames: Mapping[str, Any] | None = None,
     timeout: float = 30,
@@ -107,7 +113,7 @@ def query(
     if not 0 < timeout < threading.TIMEOUT_MAX:
         raise UsageError(f"timeout: expected seconds above 0, found {timeout!r}")
     check_sql(sql)
-    connection = connect(directory, assets, memory=memory, frames=frames, warn=warn)
+    connection = connect(directory, assets, edges=edges, memory=memory, frames=frames, warn=warn)
     try:
         with _deadline(connection, timeout):
             relation = connection.sql(sql, params=params)
@@ -233,7 +239,7 @@ def _frames(frames: Mapping[str, Any] | None) -> dict[str, pa.Table]:
     for name, frame in (frames or {}).items():
         if not isinstance(name, str) or not name.isidentifier():
             raise UsageError(f"frames: expected a plain word as a name, found {name!r:.80}")
-        if name.lower() in VIEWS:
+        if name.lower() in (*VIEWS, EDGES):
             raise UsageError(f"frames: {name!r} is one of cas's views", hint="name it otherwise")
         if name.lower() in {other.lower() for other in result}:
             raise UsageError(f"frames: {name!r} is there twice, but for its case")

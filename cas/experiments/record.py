@@ -23,13 +23,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import threading
-import time
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +35,7 @@ from cas.listing import parse_tree_id
 
 from .arrays import build, repeat
 from .frame import to_table
+from .naming import RECORD, check_experiment_name, new_id, records_of, utc
 from .plain import as_json
 
 if TYPE_CHECKING:
@@ -46,10 +43,12 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["RESERVED", "STATUSES", "Run", "Use", "check_experiment_name", "record_name", "save"]
+__all__ = [
+    "RESERVED", "STATUSES", "VERSION", "Run", "Use", "as_metadata", "assets_type", "check_tags",
+    "describe", "run_type", "save", "tell_older", "to_bytes", "write",
+]  # fmt: skip
 
 VERSION = 1
-MAX_EXPERIMENT_NAME = 200  # bytes: with the id and the ending it stays below a file name's 255
 MAX_METADATA = 4 << 20  # bytes of JSON; it stands in the footer and in each group of rows
 ROW_GROUP = 1 << 16  # rows; what is constant in a record is made for one group at a time
 STATUSES = ("running", "finished", "failed", "recovered")
@@ -57,10 +56,6 @@ RESERVED = frozenset({
     "experiment_id", "experiment_name", "row_index", "created_at",
     "metadata", "assets", "run", "status", "tags",
 })  # fmt: skip
-
-_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
-_id_mutex = threading.Lock()
-_last_tick = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,36 +123,9 @@ def save(
     """
     check_experiment_name(name)
     _check_words(status, tags, if_exists)
-    if if_exists == "error" or warn is not None:
-        older = records_of(directory, name)
-        if older and if_exists == "error":
-            raise ExperimentError(
-                f"experiment {name!r} is already saved, in {older[-1]!r}",
-                hint="save it under another name, or leave out if_exists='error'",
-            )
-        if older and warn is not None:
-            count = f"{len(older)} time" + "s" * (len(older) > 1)
-            warn(
-                f"experiment {name!r} was saved {count} before: the newest record is shown,"
-                " all are in the view all_experiments, or by --all"
-            )
+    tell_older(directory, name, if_exists=if_exists, warn=warn)
     table = to_table(results, reserved=RESERVED)
-    run = run or Run()
-    meta = _metadata(metadata)
-    seed = meta.get("seed")
-    if run.seed is None and isinstance(seed, int) and not isinstance(seed, bool):
-        run = replace(run, seed=seed)
-    if run.seed is not None and not -(1 << 63) <= run.seed < 1 << 63:
-        run = replace(run, seed=None)
-    document = {
-        "version": VERSION,
-        "experiment_name": name,
-        "status": status,
-        "tags": list(dict.fromkeys(tags)),
-        "metadata": meta,
-        "assets": [asdict(use) for use in _once(uses)],
-        "run": run.document(),
-    }
+    document = describe(name, metadata=metadata, uses=uses, run=run, status=status, tags=tags)
     try:
         files.make_dirs(directory)
         return _write(Path(directory), document, table)
@@ -167,44 +135,63 @@ def save(
         ) from error
 
 
-def check_experiment_name(name: object) -> str:
-    """Return *name* if it can name an experiment: one part of a path; else raise UsageError."""
-    if not isinstance(name, str):
-        message = f"expected text as the experiment's name, found {type(name).__name__!r}"
-        raise UsageError(message)
-    wrong = None
-    if not name.strip():
-        wrong = "it is empty"
-    elif name.startswith("."):
-        wrong = "it begins with a dot"
-    elif "/" in name or "\\" in name:
-        wrong = "it has a slash; it is one part of a path"
-    elif any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
-        wrong = "it has a control character"
-    elif len(name.encode()) > MAX_EXPERIMENT_NAME:
-        wrong = f"it is longer than {MAX_EXPERIMENT_NAME} bytes"
-    if wrong:
-        raise UsageError(f"experiment name {name!r:.80}: {wrong}", hint="for example 'exp_001'")
-    return name
+def tell_older(
+    directory: Path, name: str, *, if_exists: str | None, warn: Callable[[str], None] | None
+) -> None:
+    """Tell *warn* of records that a name has already; refuse it with ``if_exists="error"``."""
+    if if_exists is None and warn is None:
+        return
+    older = records_of(directory, name)
+    if older and if_exists == "error":
+        raise ExperimentError(
+            f"experiment {name!r} is already saved, in {older[-1]!r}",
+            hint="save it under another name, or leave out if_exists='error'",
+        )
+    if older and warn is not None:
+        count = f"{len(older)} time" + "s" * (len(older) > 1)
+        warn(
+            f"experiment {name!r} was saved {count} before: the newest record is shown,"
+            " all are in the view all_experiments, or by --all"
+        )
 
 
-def record_name(file_name: str) -> tuple[str, str] | None:
-    """Return the experiment's name and id in the name of a record, or None if it is none."""
-    stem, ending = os.path.splitext(file_name)
-    name, _, experiment_id = stem.rpartition(".")
-    if ending != ".parquet" or not name or not _ID.fullmatch(experiment_id):
-        return None
-    return name, experiment_id
+def describe(
+    name: str,
+    *,
+    metadata: Mapping[str, Any] | None,
+    uses: Sequence[Use],
+    run: Run | None,
+    status: str,
+    tags: Sequence[str],
+) -> dict[str, Any]:
+    """Return all that a record says beside its rows, but for its id and its time; raise as save."""
+    run = run or Run()
+    meta = as_metadata(metadata)
+    seed = meta.get("seed")
+    if run.seed is None and isinstance(seed, int) and not isinstance(seed, bool):
+        run = replace(run, seed=seed)
+    if run.seed is not None and not -(1 << 63) <= run.seed < 1 << 63:
+        run = replace(run, seed=None)
+    return {
+        "version": VERSION,
+        "experiment_name": name,
+        "status": status,
+        "tags": list(dict.fromkeys(tags)),
+        "metadata": meta,
+        "assets": [asdict(use) for use in _once(uses)],
+        "run": run.document(),
+    }
 
 
-def records_of(directory: Path, name: str) -> list[str]:
-    """Return the file names of an experiment's records, oldest first."""
-    try:
-        names = os.listdir(directory)
-    except OSError:
-        return []
-    found = [file for file in names if file.startswith(name)]
-    return sorted(file for file in found if (record_name(file) or ("",))[0] == name)
+def write(directory: Path, document: dict[str, Any], table: pa.Table) -> Path:
+    """Write the record that *document* describes, id and time too, and return its path.
+
+    Raises FileExistsError if it is written already.
+    """
+    path = directory / f"{document['experiment_name']}.{document['experiment_id']}{RECORD}"
+    moment = datetime.fromisoformat(document["created_at"])
+    files.write_new(path, _parquet(document, moment, table), mode=0o644 & ~files.umask())
+    return path
 
 
 def run_type() -> pa.DataType:
@@ -229,15 +216,12 @@ def assets_type() -> pa.DataType:
 
 def _write(directory: Path, document: dict[str, Any], table: pa.Table) -> Path:
     for _ in range(3):  # a name that is taken: an id that was drawn twice
-        experiment_id, moment = _new_id()
-        name = document["experiment_name"]
+        experiment_id, moment = new_id()
         full = {**document, "experiment_id": experiment_id, "created_at": utc(moment)}
-        path = directory / f"{name}.{experiment_id}.parquet"
         try:
-            files.write_new(path, _parquet(full, moment, table), mode=0o644 & ~files.umask())
+            return write(directory, full, table)
         except FileExistsError:
             continue
-        return path
     raise ExperimentError(f"experiment {document['experiment_name']!r}: no free name was found")
 
 
@@ -247,7 +231,7 @@ def _parquet(document: dict[str, Any], moment: datetime, table: pa.Table) -> byt
     import pyarrow.parquet as pq
 
     size = min(max(table.num_rows, 1), ROW_GROUP)
-    metadata = json.dumps(document["metadata"], ensure_ascii=False, separators=(",", ":"))
+    metadata = to_bytes(document["metadata"]).decode()
     before = {
         "experiment_id": repeat(document["experiment_id"], pa.string(), size),
         "experiment_name": repeat(document["experiment_name"], pa.string(), size),
@@ -266,8 +250,7 @@ def _parquet(document: dict[str, Any], moment: datetime, table: pa.Table) -> byt
         *zip(table.column_names, table.schema.types, strict=True),
         *((name, array.type) for name, array in after.items()),
     ]
-    footer = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-    schema = pa.schema(types, metadata={b"cas": footer})
+    schema = pa.schema(types, metadata={b"cas": to_bytes(document)})
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
         for start in range(0, table.num_rows, ROW_GROUP):
@@ -283,7 +266,8 @@ def _parquet(document: dict[str, Any], moment: datetime, table: pa.Table) -> byt
     return bytes(sink.getvalue())
 
 
-def _metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+def as_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return *metadata* as JSON has it; raise ExperimentError if it can't be, or is too large."""
     if metadata is None:
         return {}
     if not isinstance(metadata, Mapping):
@@ -319,6 +303,11 @@ def _check_words(status: str, tags: Sequence[str], if_exists: str | None) -> Non
         raise UsageError(f"status: expected one of {', '.join(STATUSES)}, found {status!r}")
     if if_exists not in (None, "error"):
         raise UsageError(f"if_exists: expected None or 'error', found {if_exists!r}")
+    check_tags(tags)
+
+
+def check_tags(tags: Sequence[str]) -> None:
+    """Raise UsageError unless *tags* is a list of printable texts."""
     if isinstance(tags, str):
         raise UsageError(f"tags: expected a list, found the text {tags!r}", hint=f"tags=[{tags!r}]")
     for tag in tags:
@@ -326,28 +315,6 @@ def _check_words(status: str, tags: Sequence[str], if_exists: str | None) -> Non
             raise UsageError(f"tags: expected printable text, found {tag!r:.80}")
 
 
-def _new_id() -> tuple[str, datetime]:
-    """Draw an id in the manner of UUID version 7 and return it with the moment it holds.
-
-    48 bits of milliseconds, 10 of the millisecond's 1024 parts, 64 of chance. Two ids of one
-    process never go back, whatever its clock does.
-    """
-    global _last_tick
-    with _id_mutex:
-        tick = max((time.time_ns() * 1024) // 1_000_000, _last_tick + 1)
-        _last_tick = tick
-    milliseconds, part = divmod(tick, 1024)
-    chance = int.from_bytes(os.urandom(8))
-    low = 0x8000_0000_0000_0000 | (chance & 0x3FFF_FFFF_FFFF_FFFF)
-    number = (milliseconds << 80) | (0x7 << 76) | (part << 66) | (chance >> 62 << 64) | low
-    text = f"{number:032x}"
-    moment = datetime.fromtimestamp(milliseconds // 1000, UTC).replace(
-        microsecond=(milliseconds % 1000) * 1000 + part * 1000 // 1024
-    )
-    parts = (text[:8], text[8:12], text[12:16], text[16:20], text[20:])
-    return "-".join(parts), moment
-
-
-def utc(moment: datetime) -> str:
-    """Return a moment as JSON has it: ``2025-01-31T12:00:00.000000Z``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def to_bytes(document: Any) -> bytes:
+    """Return a document as compact JSON in UTF-8."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()

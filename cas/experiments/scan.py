@@ -1,71 +1,69 @@
-"""Scan: a directory of records, read into three Arrow tables.
+"""Scan: the records of a directory as three Arrow tables.
 
-What the views need is here and nowhere else, so an index that keeps these tables can take the
-place of ``tables`` without another room seeing it. A record's identity, metadata, assets and
-run come from its footer, its rows from the columns that are not ours. A file that can't be
-read is skipped and named; names that begin with a dot count for nothing.
+They come from the directory's index, or where none can be kept from the files themselves; the
+result is the same. Runs that are not finished stand last. Events (tags, notes, removals) are
+applied here. Columns are merged by name, whatever their case, by the rule of ``columns``.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, fields
+from datetime import UTC
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cas.bounded import load_json
 from cas.digest import is_digest
-from cas.errors import ExperimentError
+from cas.progress import QUIET, Progress
 
-from .arrays import build
-from .columns import TEXT, Nulls, merge, settle
-from .record import RESERVED, STATUSES, VERSION, Run, Use, assets_type, run_type
+from . import events
+from .arrays import build, from_numpy, to_numpy
+from .columns import TEXT, Nulls, join_numbers, merge
+from .index import find_packs
+from .pack import FIRST, Pack, empty, file_name, from_records
+from .read import Record, read_files, read_live
+from .record import Use
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     import pyarrow as pa
 
-__all__ = ["Record", "References", "Tables", "records", "references", "tables"]
+    from .events import Events
+    from .index import Skipped
 
-READERS = 4  # threads; pyarrow reads without the interpreter's lock, 1,000 files in 0.6 s
-FEW = 16  # files, for which a pool costs more than it saves
+    Warn = Callable[[str], None] | None
 
-_RUN_TYPES: dict[str, type] = {"git_dirty": bool, "git_moved": bool, "argv": list, "seed": int}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """What the footer of one record says, checked."""
-
-    path: str
-    experiment_id: str
-    experiment_name: str
-    created_at: datetime
-    status: str
-    tags: list[str]
-    metadata: str
-    """a JSON object"""
-    assets: tuple[Use, ...]
-    run: dict[str, Any]
-    rows: int
-    latest: bool = True
-    """whether it is the newest of its name"""
+__all__ = [
+    "Record",
+    "References",
+    "Tables",
+    "records",
+    "references",
+    "refresh",
+    "runs",
+    "tables",
+    "uses",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tables:
-    """The records of a directory, oldest first; ``run`` is a record's position in ``runs``."""
+    """The records of a directory, oldest first; ``run`` is a record's position in ``runs``.
+
+    The tables have a chunk for each pack of the index.
+    """
 
     rows: pa.Table
     """run, row_index, and the union of the results' columns"""
     runs: pa.Table
     """run, the columns of a record that are the same in all its rows, rows, latest, note"""
-    uses: pa.Table
-    """run, experiment_id, name, kind, role, tree, commit"""
+
+    @property
+    def uses(self) -> pa.Table:
+        """run, experiment_id, name, kind, role, tree, commit: one row a use."""
+        return _uses(self.runs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,245 +75,181 @@ class References:
     unreadable: tuple[str, ...]
 
 
-def records(directory: Path, warn: Callable[[str], None] | None = None) -> list[Record]:
+def tables(
+    directory: Path,
+    warn: Warn = None,
+    *,
+    columns: Sequence[str] | None = None,
+    progress: Progress = QUIET,
+) -> Tables:
+    """Return all records of *directory*, and empty tables where there are none.
+
+    With *columns*, of the results' columns only these (in any case) and their ``__text``.
+    """
+    packs, said = _packs(directory, warn, progress)
+    found = _runs(packs, said)
+    return Tables(rows=_rows(packs, columns), runs=found.drop_columns(["file"]))
+
+
+def refresh(directory: Path, progress: Progress = QUIET) -> None:
+    """Bring the index up to date, where one is kept, before a time or memory is limited."""
+    find_packs(directory, events.read(directory).removed, progress)
+
+
+def runs(directory: Path, warn: Warn = None, *, progress: Progress = QUIET) -> pa.Table:
+    """Return ``Tables.runs`` alone; no row is read."""
+    return _runs(*_packs(directory, warn, progress)).drop_columns(["file"])
+
+
+def uses(directory: Path, warn: Warn = None, *, progress: Progress = QUIET) -> pa.Table:
+    """Return ``Tables.uses`` alone; no row is read."""
+    return _uses(_runs(*_packs(directory, warn, progress)))
+
+
+def records(directory: Path, warn: Warn = None, *, progress: Progress = QUIET) -> list[Record]:
     """Return what the footers say, oldest first."""
-    return _ordered([record for record, _ in _read(directory, warn, rows=False)])
-
-
-def references(directory: Path) -> References:
-    """Return the trees and objects that the records of *directory* name."""
-    unreadable: list[str] = []
-    trees: set[str] = set()
-    objects: set[str] = set()
-    for record, _ in _read(directory, unreadable.append, rows=False):
-        trees.update(use.tree for use in record.assets)
-        named = (record.run[key] for key in ("git_diff", "packages", "lock"))
-        objects.update(name for name in named if is_digest(name))
-    return References(
-        trees=frozenset(trees), objects=frozenset(objects), unreadable=tuple(unreadable)
-    )
-
-
-def tables(directory: Path, warn: Callable[[str], None] | None = None) -> Tables:
-    """Return all records of *directory*, and empty tables where there are none."""
-    import pyarrow as pa
-
-    found = {record.experiment_id: (record, body) for record, body in _read(directory, warn)}
-    ordered = _ordered([record for record, _ in found.values()])
-    bodies = [found[record.experiment_id][1] for record in ordered]
-    types = {
-        "experiment_id": pa.string(),
-        "experiment_name": pa.string(),
-        "created_at": pa.timestamp("us", "UTC"),
-        "status": pa.string(),
-        "tags": pa.list_(pa.string()),
-        "metadata": pa.string(),
-        "rows": pa.int64(),
-        "latest": pa.bool_(),
-    }
-    runs: dict[str, pa.Array] = {"run": build(range(len(ordered)), pa.int64())}
-    for name, kind in types.items():
-        runs[name] = build([getattr(record, name) for record in ordered], kind)
-    runs["note"] = pa.nulls(len(ordered), pa.string())
-    runs["assets"] = build([[_use(u) for u in r.assets] for r in ordered], assets_type())
-    runs["captured"] = build([record.run for record in ordered], run_type())
-    uses = [(i, r.experiment_id, use) for i, r in enumerate(ordered) for use in r.assets]
-    columns = {
-        "run": build([i for i, _, _ in uses], pa.int64()),
-        "experiment_id": build([key for _, key, _ in uses], pa.string()),
-    }
-    for field in fields(Use):
-        columns[field.name] = build([getattr(u, field.name) for _, _, u in uses], pa.string())
-    return Tables(rows=_union(bodies), runs=pa.table(runs), uses=pa.table(columns))
-
-
-def _use(use: Use) -> dict[str, str | None]:
-    return {field.name: getattr(use, field.name) for field in fields(Use)}
-
-
-def _ordered(found: list[Record]) -> list[Record]:
-    found.sort(key=lambda record: (record.created_at, record.experiment_id))
-    newest = {record.experiment_name: record.experiment_id for record in found}
+    found = _runs(*_packs(directory, warn, progress))
+    names = [field.name for field in fields(Record) if field.name not in ("path", "run", "assets")]
+    columns = {name: found.column(name).to_pylist() for name in names}
+    columns["created_at"] = [moment.astimezone(UTC) for moment in columns["created_at"]]
+    columns["run"] = found.column("captured").to_pylist()
+    columns["assets"] = [
+        tuple(Use(**use) for use in one) for one in found.column("assets").to_pylist()
+    ]
+    columns["path"] = [
+        os.path.join(directory, file_name(text)) for text in found.column("file").to_pylist()
+    ]
     return [
-        record
-        if newest[record.experiment_name] == record.experiment_id
-        else replace(record, latest=False)
-        for record in found
+        Record(**dict(zip(columns, values, strict=True)))
+        for values in zip(*columns.values(), strict=True)
     ]
 
 
-def _read(
-    directory: Path, warn: Callable[[str], None] | None, *, rows: bool = True
-) -> Iterator[tuple[Record, pa.Table]]:
-    """Yield each record that can be read, with its own columns if *rows*; name the others."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    import pyarrow as pa
-
-    def attempt(path: str) -> tuple[Record, pa.Table] | str | None:
-        try:
-            return _read_file(path, rows=rows)
-        except FileNotFoundError:
-            return None  # it went while we looked
-        except (OSError, pa.ArrowException, ValueError, KeyError, TypeError, AttributeError,
-                OverflowError, RecursionError, ExperimentError) as error:  # fmt: skip
-            return str(error).partition("\n")[0].rstrip(".") or type(error).__name__
-
-    paths = _paths(directory)
-    if len(paths) > FEW:
-        with ThreadPoolExecutor(READERS) as pool:
-            outcomes = list(pool.map(attempt, paths))
-    else:
-        outcomes = list(map(attempt, paths))
-    seen: dict[str, str] = {}
-    for path, outcome in zip(paths, outcomes, strict=True):
-        if outcome is None:
-            continue
-        if isinstance(outcome, str):
-            if warn is not None:
-                warn(f"skipped {path!r}: not a record that can be read ({outcome:.160})")
-            continue
-        record, body = outcome
-        first = seen.setdefault(record.experiment_id, path)
-        if first != path:
-            if warn is not None:
-                warn(f"skipped {path!r}: the same record as {os.path.basename(first)!r}")
-            continue
-        yield record, body
-
-
-def _paths(directory: Path) -> list[str]:
-    try:
-        with os.scandir(directory) as entries:
-            names = [
-                entry.path
-                for entry in entries
-                if entry.name.endswith(".parquet")
-                and not entry.name.startswith(".")
-                and entry.is_file()  # opening a FIFO would wait for ever
-            ]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        place = os.fspath(directory)
-        raise ExperimentError(f"can't read experiments in {place!r}: {error.strerror}") from error
-    return sorted(names)
-
-
-def _read_file(path: str, *, rows: bool) -> tuple[Record, pa.Table]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path, pre_buffer=False) as file:
-        footer = (file.metadata.metadata or {}).get(b"cas")
-        if footer is None:
-            raise ExperimentError("it has no key 'cas' in its footer")
-        record = _parse(footer, path, file.metadata.num_rows)
-        if not rows:
-            return record, pa.table({})
-        schema = file.schema_arrow
-        names = [name for name in schema.names if name.lower() not in RESERVED]
-        if len({name.lower() for name in names}) != len(names):
-            raise ExperimentError("two of its columns have one name")
-        body = file.read(columns=["row_index", *names], use_threads=False)
-        body = body.select(["row_index", *names])
-    columns: dict[str, pa.ChunkedArray] = {"row_index": body.column("row_index").cast(pa.int64())}
-    for name in names:
-        column, text = settle(body.column(name), name)
-        columns[name] = column
-        if text is not None:
-            columns[name + TEXT] = text
-    return record, pa.table(columns)
-
-
-def _parse(footer: bytes, path: str, rows: int) -> Record:
-    """Check the JSON of a footer; raise ValueError, KeyError, TypeError or ExperimentError."""
-    document = load_json(footer)
-    if not isinstance(document, dict) or not isinstance(document.get("version"), int):
-        raise ExperimentError("its key 'cas' is not a record's")
-    if document["version"] > VERSION:
-        raise ExperimentError(f"a newer cas wrote it, in version {document['version']}")
-    run = document["run"]
-    captured: dict[str, Any] = {}
-    for field in fields(Run):
-        value = run.get(field.name)
-        captured[field.name] = _typed(value, _RUN_TYPES.get(field.name, str), field.name)
-    if captured["argv"] is not None:
-        captured["argv"] = [_needed(word, "argv") for word in captured["argv"]]
-    if captured["seed"] is not None and not -(1 << 63) <= captured["seed"] < 1 << 63:
-        raise ExperimentError("its seed is beyond 64 bits")
-    if document["status"] not in STATUSES or not isinstance(document["metadata"], dict):
-        raise ExperimentError("its status or its metadata is not a record's")
-    uses = []
-    for use in document["assets"]:
-        words = {key: _needed(use[key], key) for key in ("name", "kind", "role", "tree")}
-        uses.append(Use(**words, commit=_typed(use.get("commit"), str, "commit")))
-    return Record(
-        path=path,
-        experiment_id=_needed(document["experiment_id"], "experiment_id"),
-        experiment_name=_needed(document["experiment_name"], "experiment_name"),
-        created_at=datetime.fromisoformat(document["created_at"]).astimezone(UTC),
-        status=document["status"],
-        tags=[_needed(tag, "tags") for tag in document["tags"]],
-        metadata=_encodable(
-            json.dumps(document["metadata"], ensure_ascii=False, separators=(",", ":"))
+def references(directory: Path) -> References:
+    """Return the trees and objects that the records of *directory* name, removed ones too."""
+    found = find_packs(directory, events.read(directory).removed)
+    aside = [name for name, skip in found.skipped.items() if not skip.reason]
+    trees: set[str] = set()
+    objects: set[str] = set()
+    apart = [one for one in read_files(directory, aside) if isinstance(one, tuple)]
+    for pack in [*found.packs, *from_records(apart)]:
+        for chunk in pack.runs.column("assets").chunks:
+            trees.update(chunk.flatten().field("tree").unique().to_pylist())
+        for chunk in pack.runs.column("captured").chunks:
+            for name in ("git_diff", "packages", "lock"):
+                values = chunk.field(name).unique().to_pylist()
+                objects.update(value for value in values if is_digest(value))
+    return References(
+        trees=frozenset(trees),
+        objects=frozenset(objects),
+        unreadable=tuple(
+            _told(directory, name, skip)
+            for name, skip in sorted(found.skipped.items())
+            if skip.reason
         ),
-        assets=tuple(uses),
-        run=captured,
-        rows=rows,
     )
 
 
-def _typed(value: Any, kind: type, name: str) -> Any:
-    if value is not None and type(value) is not kind:
-        raise ExperimentError(f"its {name} is {type(value).__name__!r}, expected {kind.__name__!r}")
-    if isinstance(value, str):
-        return _encodable(value)
-    return value
+def _packs(directory: Path, warn: Warn, progress: Progress) -> tuple[Sequence[Pack], Events]:
+    """Return the packs, at least one, and what events say; name what could not be read."""
+    said = events.read(directory, warn)
+    found = find_packs(directory, said.removed, progress)
+    if warn is not None:
+        for name, skip in sorted(found.skipped.items()):
+            if not skip.hidden:
+                warn(_told(directory, name, skip))
+    packs = found.packs
+    if found.live:
+        shown = [one for one in read_live(directory, warn) if not said.hidden(one[0].experiment_id)]
+        packs = [*packs, *from_records(shown)]
+    return packs or [empty()], said
 
 
-def _needed(value: Any, name: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise ExperimentError(f"its {name} is {value!r:.40}, expected text")
-    return _encodable(value)
+def _told(directory: Path, name: str, skip: Skipped) -> str:
+    path = os.path.join(directory, name)
+    if skip.same_as:
+        return f"skipped {path!r}: the same record as {skip.same_as!r}"
+    return f"skipped {path!r}: not a record that can be read ({skip.reason:.160})"
 
 
-def _encodable(text: str) -> str:
-    """Return *text*; raise ValueError for a lone surrogate, which JSON can write."""
-    text.encode()
-    return text
+def _runs(packs: Sequence[Pack], said: Events) -> pa.Table:
+    """Return ``Tables.runs`` with the column file beside it."""
+    import numpy as np
+    import pyarrow as pa
+
+    whole = pa.concat_tables([pack.runs for pack in packs]).drop_columns(["schema"])
+    count = whole.num_rows
+    names = whole.column("experiment_name").to_pylist()
+    latest = np.zeros(count, dtype=bool)
+    latest[list({name: run for run, name in enumerate(names)}.values())] = True
+    notes = pa.nulls(count, pa.string())
+    if said.added or said.notes:
+        ids = whole.column("experiment_id").to_pylist()
+        notes = build([said.note(key) for key in ids], pa.string())
+        tags = whole.column("tags").to_pylist()
+        told = [said.tags(key, own) for key, own in zip(ids, tags, strict=True)]
+        at = whole.column_names.index("tags")
+        whole = whole.set_column(at, "tags", build(told, pa.list_(pa.string())))
+    at = whole.column_names.index("rows") + 1
+    whole = whole.add_column(at, "latest", from_numpy(latest)).add_column(at + 1, "note", notes)
+    return whole.add_column(0, "run", from_numpy(np.arange(count)))
 
 
-def _union(bodies: list[pa.Table]) -> pa.Table:
-    """Return the rows of all records, columns by name, whatever their case and types."""
+def _uses(found: pa.Table) -> pa.Table:
+    """Return one row a use."""
+    import numpy as np
+    import pyarrow as pa
+
+    pieces = []
+    start = 0
+    for chunk in found.column("assets").chunks:
+        count = len(chunk)
+        counts = np.diff(to_numpy(chunk.offsets))
+        own = np.repeat(np.arange(count), counts)
+        flat = chunk.flatten()
+        ids = found.column("experiment_id").slice(start, count).combine_chunks()
+        columns = {"run": from_numpy(own + start), "experiment_id": ids.take(from_numpy(own))}
+        columns |= {field.name: flat.field(field.name) for field in fields(Use)}
+        pieces.append(pa.table(columns))
+        start += count
+    return pa.concat_tables(pieces)
+
+
+def _rows(packs: Sequence[Pack], wanted: Sequence[str] | None) -> pa.Table:
+    """Return the rows of all packs, columns by name, whatever their case and types."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    groups: list[pa.Table] = []  # of neighbours with one schema: few, where records are many
-    start = 0
-    for _, same in groupby(bodies, key=lambda body: body.schema):
-        members = list(same)
-        counts = [body.num_rows for body in members]
-        whole = pa.concat_tables(members)
-        positions = [start + i for i, count in enumerate(counts) for _ in range(count)]
-        groups.append(whole.append_column("run", build(positions, pa.int64())))
-        start += len(members)
-    names: dict[str, str] = {"run": "run", "row_index": "row_index"}
-    for group in groups:
-        for name in group.column_names:
+    names: dict[str, str] = {}
+    lookup: list[dict[str, list[int]]] = []
+    for pack in packs:
+        own: dict[str, list[int]] = {}
+        for position, name in enumerate(pack.rows.column_names[FIRST:], FIRST):
             names.setdefault(name.lower(), name)
+            own.setdefault(name.lower(), []).append(position)
+        lookup.append(own)
     base = [key for key in names if not key.endswith(TEXT) or key.removesuffix(TEXT) not in names]
-    lookup = [{name.lower(): name for name in group.column_names} for group in groups]
-    result: dict[str, pa.ChunkedArray] = {}
-    if not groups:
-        empty = pa.chunked_array([build([], pa.int64())])
-        return pa.table({"run": empty, "row_index": empty})
+    if wanted is not None:
+        known = {name.lower() for name in wanted}
+        base = [key for key in base if key in known]
+    positions: list[pa.Array] = []
+    start = 0
+    for pack in packs:
+        chunks = pack.rows.column("run").chunks
+        positions += [from_numpy(to_numpy(chunk) + start) for chunk in chunks] if start else chunks
+        start += pack.runs.num_rows
+    index = [chunk for pack in packs for chunk in pack.rows.column("row_index").chunks]
+    result: dict[str, pa.ChunkedArray] = {
+        "run": pa.chunked_array(positions, pa.int64()),
+        "row_index": pa.chunked_array(index, pa.int64()),
+    }
     nulls = Nulls()
 
     def parts(key: str) -> list[pa.ChunkedArray | int]:
         return [
-            group.column(own[key]) if key in own else group.num_rows
-            for group, own in zip(groups, lookup, strict=True)
+            part
+            for pack, own in zip(packs, lookup, strict=True)
+            for part in _parts(pack, own.get(key, ()))
         ]
 
     for key in base:
@@ -328,3 +262,25 @@ def _union(bodies: list[pa.Table]) -> pa.Table:
         if rest is not None:
             result[names[key] + TEXT] = rest
     return pa.table(result)
+
+
+def _parts(pack: Pack, positions: Sequence[int]) -> Iterator[pa.ChunkedArray | int]:
+    """Yield the parts of one column of a pack, each of one type; a number is rows without it."""
+    if not positions:
+        yield pack.rows.num_rows
+        return
+    columns = [pack.rows.column(position) for position in positions]
+    joined = join_numbers(columns) if len(columns) > 1 else columns[0]
+    if joined is not None:
+        yield joined
+        return
+    own = dict(zip(positions, columns, strict=True))
+    types = [next((at for _, at in schema if at in own), None) for schema in pack.schemas]
+    counts = pack.runs.column("rows").to_pylist()
+    numbers = pack.runs.column("schema").to_pylist()
+    row = 0
+    pairs = zip(numbers, counts, strict=True)
+    for at, same in groupby(pairs, key=lambda pair: types[pair[0]]):
+        size = sum(count for _, count in same)
+        yield size if at is None else own[at].slice(row, size)
+        row += size

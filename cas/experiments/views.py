@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from .arrays import build
+from .arrays import build, from_numpy, to_numpy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from .scan import Tables
 
-__all__ = ["VIEWS", "view_tables"]
+__all__ = ["EDGES", "SQL", "VIEWS", "view_tables"]
 
+DEEPEST = 100  # steps of a lineage; experiments that use what they made go round
 VIEWS = (
     "experiments",
     "all_experiments",
@@ -27,14 +28,44 @@ VIEWS = (
     "all_experiment_assets",
     "runs",
     "assets",
+    "asset_edges",
 )
+EDGES = "_recipe_edges"
+"""The table of the edges that come from above; ``asset_edges`` has those of experiments too."""
+SQL = f"""
+CREATE VIEW asset_edges AS
+    SELECT input_tree, output_tree, via FROM {EDGES}
+    UNION
+    SELECT i.tree, o.tree, i.experiment_id
+    FROM experiment_assets i JOIN experiment_assets o USING (experiment_id)
+    WHERE o.role = 'output' AND i.role <> 'output';
+CREATE MACRO lineage_up(h) AS TABLE
+    WITH RECURSIVE walk(tree, depth) AS (
+        SELECT CASE WHEN h LIKE 't1:%' THEN h ELSE 't1:' || h END, 0
+        UNION
+        SELECT e.input_tree, depth + 1
+        FROM walk JOIN asset_edges e ON e.output_tree = walk.tree WHERE depth < {DEEPEST}
+    ) SELECT tree, min(depth) AS depth FROM walk GROUP BY tree ORDER BY depth, tree;
+CREATE MACRO lineage_down(h) AS TABLE
+    WITH RECURSIVE walk(tree, depth) AS (
+        SELECT CASE WHEN h LIKE 't1:%' THEN h ELSE 't1:' || h END, 0
+        UNION
+        SELECT e.output_tree, depth + 1
+        FROM walk JOIN asset_edges e ON e.input_tree = walk.tree WHERE depth < {DEEPEST}
+    ) SELECT tree, min(depth) AS depth FROM walk GROUP BY tree ORDER BY depth, tree;
+"""  # noqa: S608 - names of ours
 MANY_CELLS = 50_000_000  # above it the rows of the newest records are not copied
 
 
-def view_tables(found: Tables, assets: Sequence[Mapping[str, Any]]) -> dict[str, pa.Table]:
-    """Return the tables behind the views' names.
+def view_tables(
+    found: Tables,
+    assets: Sequence[Mapping[str, Any]],
+    edges: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, pa.Table]:
+    """Return the tables behind the views' names; ``SQL`` makes the rest of them.
 
-    *assets* are the project's rows; what only records know comes after them.
+    *assets* are the project's rows; what only records know comes after them. *edges* are what
+    derived assets were made of: input_tree, output_tree, via.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -47,15 +78,23 @@ def view_tables(found: Tables, assets: Sequence[Mapping[str, Any]]) -> dict[str,
         else:
             newest = _picked(newest, chosen.to_pylist())
     earlier = build(["earlier"], pa.string())[0]
-    uses = found.uses.drop_columns(["run"])
+    every = found.uses
+    uses = every.drop_columns(["run"])
+    whole = _whole(found.rows, found.runs)
     runs = [name for name in found.runs.column_names if name not in ("run", "captured")]
     return {
-        "experiments": _whole(newest, found.runs),
-        "all_experiments": _whole(found.rows, found.runs),
+        "experiments": whole if newest is found.rows else _whole(newest, found.runs),
+        "all_experiments": whole,
         "experiment_assets": uses.filter(pc.not_equal(uses.column("role"), earlier)),
         "all_experiment_assets": uses,
         "runs": found.runs.select([*runs, "captured"]).rename_columns([*runs, "run"]),
-        "assets": _assets(assets, found.uses),
+        "assets": _assets(assets, every),
+        EDGES: pa.table(
+            {
+                name: build([edge[name] for edge in edges], pa.string())
+                for name in ("input_tree", "output_tree", "via")
+            }
+        ),
     }
 
 
@@ -74,15 +113,28 @@ def _picked(rows: pa.Table, chosen: Sequence[bool]) -> pa.Table:
 
 def _whole(rows: pa.Table, runs: pa.Table) -> pa.Table:
     """Return rows with what their records say around them, kept once however many rows."""
+    import numpy as np
     import pyarrow as pa
 
-    chunks = rows.column("run").chunks
-    positions = pa.concat_arrays(chunks) if chunks else build([], pa.int64())
-    positions = positions.cast(pa.int32())
+    position = to_numpy(_one(rows.column("run")))
+    parts: list[pa.Table] = []
+    first = 0
+    for chunk in runs.column("experiment_id").chunks or [None]:
+        count = 0 if chunk is None else len(chunk)
+        start, stop = np.searchsorted(position, (first, first + count)).tolist()
+        within = from_numpy(position[start:stop] - first)
+        parts.append(_part(rows.slice(start, stop - start), runs.slice(first, count), within))
+        first += count
+    return pa.concat_tables(parts)
+
+
+def _part(rows: pa.Table, runs: pa.Table, within: pa.Array) -> pa.Table:
+    import pyarrow as pa
+
+    positions = within.cast(pa.int32())
 
     def spread(name: str) -> pa.Array:
-        column = runs.column(name)
-        return _spread(column.chunk(0), positions)
+        return _spread(_one(runs.column(name)), positions)
 
     columns = {name: spread(name) for name in ("experiment_id", "experiment_name")}
     columns["row_index"] = rows.column("row_index")
@@ -94,6 +146,11 @@ def _whole(rows: pa.Table, runs: pa.Table) -> pa.Table:
         columns[name] = spread(name)
     columns["run"] = spread("captured")
     return pa.table(columns)
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column as one array: its chunk, or a copy."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _spread(values: pa.Array, positions: pa.Array) -> pa.Array:
@@ -143,11 +200,21 @@ def _assets(given: Sequence[Mapping[str, Any]], uses: pa.Table) -> pa.Table:
         if known is None or (row["locked"] and not known["locked"]):
             rows[str(row["tree"])] = row
     last = {
-        tree: {"name": name, "kind": kind, "tree": tree, "commit": commit, "locked": False}
+        tree: {
+            "name": name,
+            "kind": kind,
+            "tree": tree,
+            "commit": commit,
+            "locked": False,
+            "present": False,
+        }  # the project's rows have every tree that is here
         for name, kind, tree, commit in zip(
             *(uses.column(c).to_pylist() for c in ("name", "kind", "tree", "commit")), strict=True
         )
     }
-    rows = {**rows, **{tree: row for tree, row in last.items() if tree not in rows}}
+    for tree, row in last.items():
+        known = rows.setdefault(tree, row)
+        if known["name"] is None:  # the store has it, and the lock not any more
+            known |= {key: row[key] for key in ("name", "kind", "commit")}
     columns = [build([row.get(f.name) for row in rows.values()], f.type) for f in schema]
     return pa.Table.from_arrays(columns, schema=schema)

@@ -21,9 +21,10 @@ from cas.errors import (
 from cas.installer.cached import adopt
 from cas.installer.derive import from_recipe
 from cas.installer.origin import origin_of
-from cas.installer.space import check_space, human
+from cas.installer.space import check_space
 from cas.installer.turn import one_download
 from cas.listing import Listing, tree_id
+from cas.progress import human
 from cas.project import look
 from cas.request import HubRequest, LocalRequest, RecipeRequest
 from cas.store import (

@@ -26,9 +26,8 @@ from cas.errors import (
 from cas.files import sweep
 from cas.installer.bring import Bringer
 from cas.installer.link import Linked, check_views, link_views, sweep_project
-from cas.installer.space import human
 from cas.names import view_of
-from cas.progress import QUIET
+from cas.progress import QUIET, human
 from cas.project import holds, look
 from cas.project.requests import parse_settings
 from cas.request import RecipeRequest

@@ -1,4 +1,4 @@
-"""Space: whether bytes fit where the store is, and how a person reads them."""
+"""Space: whether bytes fit where the store is."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import os
 from typing import TYPE_CHECKING
 
 from cas.errors import StoreError
+from cas.progress import human
 
 if TYPE_CHECKING:
     from cas.store import Store
 
-__all__ = ["check_space", "human"]
+__all__ = ["check_space"]
 
 RESERVE = 1 << 20  # bytes that are left free on the store's file system
 
@@ -25,13 +26,3 @@ def check_space(store: Store, needed: int) -> None:
             f"{human(needed)} are needed, {human(free)} are free where the store {store.root} is",
             hint="cas gc, or CAS_STORE=DIR on another disk",
         )
-
-
-def human(size: int) -> str:
-    """Return bytes as a person reads them: ``90.9 MB``."""
-    value = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.2f} TB"

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import sys
+import threading
 import time
 
 from cas import warm
@@ -19,13 +20,11 @@ from cas.errors import (
     remedy,
     typed,
 )
-from cas.names import find, kind_of, view_of
+from cas.names import find, view_of
 from cas.project.uses import Used, Uses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from cas.lockfile import Asset, Lockfile
     from cas.project.requests import Settings
     from cas.store import Store
@@ -47,6 +46,7 @@ class Project:
         self.uses = Uses()
         self._store: Store | None = None
         self._warm: tuple[tuple[int, ...], warm.Warm] | None = None
+        self._told: set[str] = set()  # trees that were looked up among the bad ones
         self._words: dict[str, str] = {}  # what was asked for → the name that it meant
 
     @classmethod
@@ -261,7 +261,7 @@ class Project:
                 self._words[word] = find(word, known)
             row = kept.assets[self._words[word]]
             if warm.in_place(self.root, row):
-                self.uses.note(Used(row.name, f"t1:{row.tree}", row.commit or None, role))
+                self._given(Used(row.name, f"t1:{row.tree}", row.commit or None, role))
                 if time.time() - kept.stamp > 86400:
                     self._note_use(row.target)
                 return row.target
@@ -279,10 +279,20 @@ class Project:
                 if repair
                 else f"cas pull {typed(asset.name)}",
             )
-        self.uses.note(Used(asset.name, asset.tree_id, asset.commit, role))
+        self._given(Used(asset.name, asset.tree_id, asset.commit, role))
         target = self.target_of(asset, found[0])
         self._note_use(target)
         return target
+
+    def _given(self, used: Used) -> None:
+        """Note a use; of what is marked bad, or was made of it, tell the first time."""
+        self.uses.note(used)
+        if used.tree not in self._told:
+            self._told.add(used.tree)
+            if b"bad" in (self.requests_bytes() or b""):
+                from cas.project.bad import tell_if_bad
+
+                tell_if_bad(self, used.name, used.tree)
 
     def _check_unedited(self, asset: Asset) -> None:
         view = view_of(asset.name)
@@ -318,23 +328,6 @@ class Project:
         self._words = {}
         self._warm = (tuple(key), kept) if kept else None
         return kept
-
-    def assets_for_sql(self) -> Iterator[dict[str, object]]:
-        """Yield one row an asset of the lock, for the view ``assets`` of a query."""
-        from cas.store import standing
-
-        for asset in self.read_lock():
-            yield {
-                "name": asset.name,
-                "kind": kind_of(asset.name),
-                "repository": asset.repo,
-                "commit": asset.commit,
-                "tree": asset.tree_id,
-                "files": asset.files,
-                "size": asset.size,
-                "locked": True,
-                "present": standing(self.store, asset.tree)[0] is not None,
-            }
 
 
 def _read_regular(path: str) -> bytes:
@@ -380,6 +373,7 @@ def open_user_store() -> Store:
 
 
 _current: Project | None = None
+_finding = threading.Lock()  # two projects of one process would each have half of its uses
 
 
 def current() -> Project:
@@ -388,9 +382,10 @@ def current() -> Project:
     It is that of the working directory, else of the main script.
     """
     global _current
-    if _current is None:
-        _current = Project.find(script=getattr(sys.modules.get("__main__"), "__file__", None))
-    return _current
+    with _finding:
+        if _current is None:
+            _current = Project.find(script=getattr(sys.modules.get("__main__"), "__file__", None))
+        return _current
 
 
 def forget_current() -> None:

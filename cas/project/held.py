@@ -15,7 +15,7 @@ from pathlib import Path
 from cas.digest import Digest
 from cas.errors import StoreError
 
-__all__ = ["holds", "root_id_of"]
+__all__ = ["holds", "named_by_experiments", "root_id_of"]
 
 _TREE = re.compile(rb"t1:([0-9a-f]{64})(?![0-9a-f])")
 GIT_SECONDS = 20
@@ -37,19 +37,25 @@ def holds(root: str, *, experiments: bool = True) -> tuple[set[Digest], set[Dige
     trees = {_digest(found) for lock in locks for found in _TREE.findall(lock)}
     if not experiments:
         return trees, set()
-    from cas.experiments import references
-
-    named = references(Path(root, "assets/outputs/experiments"))
-    if named.unreadable:
+    named, unreadable = named_by_experiments(Path(root, "assets/outputs/experiments"))
+    if unreadable:
         raise StoreError(
-            f"{len(named.unreadable)} records of experiments can't be read, as "
-            f"{named.unreadable[0]!r}, so what they name is not known",
+            f"{len(unreadable)} records of experiments can't be read, as "
+            f"{unreadable[0]!r}, so what they name is not known",
             hint="remove them, or: cas gc --ignore-experiments",
         )
-    objects = {Digest(tree.removeprefix("t1:")) for tree in named.trees} | {
-        *map(Digest, named.objects)
-    }
-    return trees, objects
+    return trees, named
+
+
+def named_by_experiments(directory: Path) -> tuple[set[Digest], list[str]]:
+    """Return (trees and objects that records and live runs name, files that can't be read)."""
+    from cas.experiments import references
+    from cas.experiments.live import live_references
+
+    live, torn = live_references(directory)  # first: one that is finished meanwhile is a record
+    found = references(directory)
+    named = {tree.removeprefix("t1:") for tree in found.trees} | found.objects | live
+    return set(map(Digest, named)), [*found.unreadable, *torn]
 
 
 def root_id_of(root: str) -> str | None:

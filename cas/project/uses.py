@@ -2,10 +2,18 @@
 
 A record of an experiment takes what was used since the record before it; what is older is
 ``earlier``. A record without newer uses keeps the inputs of the one before (a sweep that
-opens its data once).
+opens its data once). While a live run is open, uses are its own: of several, those of the
+thread that opened one last, else of the last one.
 """
 
 from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 __all__ = ["Used", "Uses"]
 
@@ -28,6 +36,19 @@ class Used:
         return self.name, self.role, self.tree
 
 
+class _Open:
+    """A live run that is open."""
+
+    __slots__ = ("inputs", "take", "thread")
+
+    def __init__(
+        self, take: Callable[[Used], None], inputs: dict[tuple[str, str, str], Used]
+    ) -> None:
+        self.thread = threading.get_ident()
+        self.take = take
+        self.inputs = inputs
+
+
 class Uses:
     """The uses of one process, in their order."""
 
@@ -37,11 +58,52 @@ class Uses:
         self._since: dict[tuple[str, str, str], Used] = {}
         self._inputs: dict[tuple[str, str, str], Used] = {}
         self._all: dict[tuple[str, str, str], Used] = {}
+        self._runs: list[_Open] = []
+        self._own = threading.local()
 
     def note(self, used: Used) -> None:
         """Note one use."""
-        self._since[used.key] = used
         self._all[used.key] = used
+        run = getattr(self._own, "run", None) or self._run()
+        if run is None:
+            self._since[used.key] = used
+        else:
+            run.inputs[used.key] = used
+            run.take(used)
+
+    def begin(self, take: Callable[[Used], None]) -> tuple[list[Used], list[Used], list[Used]]:
+        """Open a live run, whose uses from now on are given to *take*.
+
+        Returns (uses since the record before, which are the run's own; where there are none,
+        the inputs of that record; all others of the process).
+        """
+        since = list(self._since.values())
+        kept = [] if since else list(self._inputs.values())
+        known = {used.key for used in (*since, *kept)}
+        earlier = [used for key, used in self._all.items() if key not in known]
+        self._runs.append(_Open(take, self._since))
+        self._since = {}
+        return since, kept, earlier
+
+    def close(self, take: Callable[[Used], None]) -> None:
+        """Close a live run: what is used from now on is another record's."""
+        for run in [run for run in self._runs if run.take == take]:
+            self._runs.remove(run)
+            self._inputs = run.inputs or self._inputs
+
+    @contextmanager
+    def given_to(self, take: Callable[[Used], None]) -> Iterator[None]:
+        """Give what this thread uses meanwhile to one run, whichever others are open."""
+        self._own.run = next((run for run in self._runs if run.take == take), None)
+        try:
+            yield
+        finally:
+            self._own.run = None
+
+    def _run(self) -> _Open | None:
+        own = [run for run in self._runs if run.thread == threading.get_ident()]
+        every = own or self._runs
+        return every[-1] if every else None
 
     def all(self) -> list[Used]:
         """Return every use, first ones first."""
@@ -52,5 +114,6 @@ class Uses:
         if self._since:
             self._inputs = self._since
             self._since = {}
-        current = list(self._inputs.values())
-        return current, [used for key, used in self._all.items() if key not in self._inputs]
+        run = self._run()
+        inputs = run.inputs if run and run.inputs else self._inputs
+        return list(inputs.values()), [u for key, u in self._all.items() if key not in inputs]

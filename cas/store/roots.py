@@ -98,12 +98,13 @@ def settle(
     trees: Iterable[Digest],
     experiments: Iterable[Digest] = (),
     keep_experiments: bool = False,
+    forget: Iterable[Digest] = (),
 ) -> None:
     """Write what the project needs now, and read it back.
 
-    *keep_experiments*: what the root says that experiments hold stays, and *experiments* are
-    added. Nothing is written when it says so already and was seen within a day. Two writers
-    of one root take turns, so that neither loses what the other added.
+    *keep_experiments*: what the root says that experiments hold stays but for *forget*, and
+    *experiments* are added. Nothing is written when it says so already and was seen within a
+    day. Two writers of one root take turns, so that neither loses what the other added.
     """
     store.need_writable()
     directory = _directory(store, root)
@@ -111,7 +112,7 @@ def settle(
     with hold(store.place("mutex", f"root-{root}")):
         _settle(
             store, root, os.path.join(directory, "root.json"), path=path, lock=lock, trees=trees,
-            experiments=experiments, keep_experiments=keep_experiments,
+            experiments=experiments, keep_experiments=keep_experiments, forget=forget,
         )  # fmt: skip
 
 
@@ -125,13 +126,14 @@ def _settle(
     trees: Iterable[Digest],
     experiments: Iterable[Digest],
     keep_experiments: bool,
+    forget: Iterable[Digest],
 ) -> None:
     wanted = tuple(sorted(set(trees)))
     try:
         old = read_root(store, root)
     except StoreError:
         old = None  # damaged: this call knows what the project needs, and writes it again
-    kept = old.experiments if old and keep_experiments else ()
+    kept = {*old.experiments}.difference(forget) if old and keep_experiments else ()
     held = tuple(sorted({*experiments, *kept}))
     now = datetime.now(UTC)
     same = old is not None and (old.machine, old.path, old.lock, old.trees, old.experiments) == (

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     _Requests = Mapping[str, Request]
     _Changes = Mapping[str, Request | None]
 
-__all__ = ["edit"]
+__all__ = ["edit", "end_of_table", "headers", "line_of"]
 
 
 def edit(data: bytes | None, changes: Mapping[str, Request | None]) -> bytes:
@@ -47,7 +47,7 @@ def edit(data: bytes | None, changes: Mapping[str, Request | None]) -> bytes:
             after = after.replace("\n", "\r\n")
         if _is_edit(before, after, news):
             return after.encode()
-    lines = "; ".join(_line(name, new.table()) for name, new in news.items() if new)
+    lines = "; ".join(line_of(name, new.table()) for name, new in news.items() if new)
     raise RequestError(
         "pyproject.toml: [tool.cas.assets] is written in a way that cas can't edit",
         hint=f"put in by hand: {lines}" if lines else "take it out by hand, then: cas lock",
@@ -135,7 +135,7 @@ def _edit_lines(text: str, there: _Requests, old: _Changes) -> tuple[str, dict[s
     """Change requests that are lines or tables of their own; return the text, and what is left."""
     left = dict(old)
     lines = text.split("\n")
-    for number, where in reversed(_headers(lines)):
+    for number, where in reversed(headers(lines)):
         if where == ["assets"]:
             for first, end, table in reversed(_entries(lines, number)):
                 (name,) = table if len(table) == 1 else ("",)
@@ -146,14 +146,14 @@ def _edit_lines(text: str, there: _Requests, old: _Changes) -> tuple[str, dict[s
                     lines[first:end] = [_changed(lines[first:end], name, new)]
                     del left[name]
         elif where[:1] == ["assets"] and where[1] in old:
-            name, end = where[1], _end(lines, number)
+            name, end = where[1], end_of_table(lines, number)
             new = old[name]
             if new is None:
                 _cut(lines, number, end + (end < len(lines) and not lines[end].strip()))
                 left.pop(name, None)
             else:  # tomlkit would put a new key below what stands above the next table
                 known = there[name].table()
-                lines[end:end] = [_line(k, v) for k, v in new.table().items() if k not in known]
+                lines[end:end] = [line_of(k, v) for k, v in new.table().items() if k not in known]
     return "\n".join(lines), left
 
 
@@ -161,7 +161,7 @@ def _cut(lines: list[str], first: int, end: int) -> None:
     lines[first:end] = [""] if end == len(lines) else []
 
 
-def _headers(lines: list[str]) -> list[tuple[int, list[str]]]:
+def headers(lines: list[str]) -> list[tuple[int, list[str]]]:
     """Return (number, keys below ``tool.cas``) of each header there: ``["assets", name]``."""
     import tomllib
 
@@ -194,7 +194,7 @@ def _entries(lines: list[str], head: int) -> list[tuple[int, int, dict[str, Any]
     import tomllib
 
     found = []
-    first, end = head + 1, _end(lines, head)
+    first, end = head + 1, end_of_table(lines, head)
     while first < end:
         for after in range(first + 1, end + 1):
             try:
@@ -214,7 +214,7 @@ def _changed(lines: list[str], name: str, new: Request) -> str:
     """Return a request's line with the indent and the comment of the one before."""
     import tomllib
 
-    line, last = _line(name, new.table()), lines[-1]
+    line, last = line_of(name, new.table()), lines[-1]
     said = tomllib.loads("\n".join(lines))
     for at in (at for at, character in enumerate(last) if character == "#"):
         before = "\n".join([*lines[:-1], last[:at]])
@@ -258,15 +258,15 @@ def _put_lines(text: str, fresh: Mapping[str, Request]) -> str:
     lines = text.split("\n")
     if lines[-1]:
         lines.append("")  # the last line had no end
-    heads = _headers(lines)
-    new = [_line(name, request.table()) for name, request in fresh.items()]
+    heads = headers(lines)
+    new = [line_of(name, request.table()) for name, request in fresh.items()]
     if table := [at for at, where in heads if where == ["assets"]]:
-        at = _end(lines, table[-1])
+        at = end_of_table(lines, table[-1])
         first = next((line for line in lines[table[-1] + 1 : at] if _says(line)), "")
         indent = first[: len(first) - len(first.lstrip())]
         new = [indent + line for line in new]
     else:
-        at = _end(lines, heads[-1][0]) if heads else len(lines) - 1
+        at = end_of_table(lines, heads[-1][0]) if heads else len(lines) - 1
         gap = [""] if at and lines[at - 1].strip() else []
         below = [""] if at < len(lines) - 1 and lines[at].strip() else []
         new = [*gap, "[tool.cas.assets]", *new, *below]
@@ -288,7 +288,7 @@ def _put_keys(text: str, fresh: Mapping[str, Request]) -> str:
     return tomlkit.dumps(document)
 
 
-def _end(lines: list[str], head: int) -> int:
+def end_of_table(lines: list[str], head: int) -> int:
     """Return the number of the line after a table's last key.
 
     What a person wrote above the next header (a comment, an empty line) belongs to that; a
@@ -309,7 +309,8 @@ def _says(line: str) -> bool:
     return not line.lstrip().startswith("#") and bool(line.strip())
 
 
-def _line(key: str, value: Any) -> str:
+def line_of(key: str, value: Any) -> str:
+    """Return a key and its value as a line of TOML."""
     from cas.lockfile import toml, toml_key
 
     return f"{toml_key(key)} = {toml(value)}"
