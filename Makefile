@@ -20,7 +20,7 @@ test: $(VENV)/.all
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not full"
 
 test-full: $(VENV)/.all
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -p tests.proofs.report
 
 lint: $(VENV)/.all
 	$(BIN)/ruff check .
