@@ -147,7 +147,8 @@ def _repair(project: Project, lock: Lockfile, result: Verified, progress: Progre
     for again in (False, True):
         for tree in sorted(result.trees - fixed):
             listing = listings.get(tree)
-            if again and (listing is None or _missing(store, listing)):
+            if again and (listing is None or isinstance(failed[tree], OSError)
+                          or _missing(store, listing)):  # fmt: skip
                 continue  # else what it lacked came with a tree that holds it too
             try:
                 if listing is None or _missing(store, listing):
