@@ -144,11 +144,11 @@ def _repair(project: Project, lock: Lockfile, result: Verified, progress: Progre
     fixed: set[Digest] = set()
     bringer = Bringer(project, lock, progress=progress, offline=False, jobs=8)
     failed: dict[Digest, CasError | OSError] = {}
+    lacking: set[Digest] = set()  # trees whose objects could not be had
     for again in (False, True):
-        for tree in sorted(result.trees - fixed):
+        for tree in sorted(lacking if again else result.trees):
             listing = listings.get(tree)
-            if again and (listing is None or isinstance(failed[tree], OSError)
-                          or _missing(store, listing)):  # fmt: skip
+            if again and (listing is None or _missing(store, listing)):
                 continue  # else what it lacked came with a tree that holds it too
             try:
                 if listing is None or _missing(store, listing):
@@ -158,6 +158,8 @@ def _repair(project: Project, lock: Lockfile, result: Verified, progress: Progre
                 mend(store, listing, renew, origin_of(asset) if asset else {"local": True})
             except (CasError, OSError) as error:
                 failed[tree] = error
+                if listing is not None and not all(store.has(e.digest) for e in listing):
+                    lacking.add(tree)  # what has them failed otherwise, and is not tried again
                 continue
             failed.pop(tree, None)
             fixed |= {tree, *(entry.digest for entry in listing)}
