@@ -77,17 +77,19 @@ class Lean:
 
         parts = urlsplit(url)
         place = _place(parts)
-        connection = self._take(place) or self._connect(place)
+        target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+        wanted = {"accept-encoding": "gzip", **headers}
         try:
-            target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-            connection.request("GET", target, headers={"accept-encoding": "gzip", **headers})
-            response = connection.getresponse()
-        except BaseException as error:
-            connection.close()
-            if isinstance(error, http.client.HTTPException | OSError):
-                raise _as_httpx(error, httpx2.ReadError, httpx2.ReadTimeout) from error
-            raise
-        return Answer(self, place, connection, response, url)
+            kept = self._take(place)
+            if kept is not None:
+                try:
+                    return Answer(self, place, kept, _ask(kept, target, wanted), url)
+                except ConnectionError:
+                    pass  # it was closed while it was idle, or just now: that is no try of ours
+            connection = self._connect(place)
+            return Answer(self, place, connection, _ask(connection, target, wanted), url)
+        except (http.client.HTTPException, OSError) as error:
+            raise _as_httpx(error, httpx2.ReadError, httpx2.ReadTimeout) from error
 
     def keep(self, place: _Place, connection: http.client.HTTPConnection) -> None:
         """Take back a connection whose answer was read to its end."""
@@ -281,6 +283,18 @@ class _Reader(io.RawIOBase):
         if not self._begun:  # the first byte may take the silence of a busy server
             self._begun, self.end = True, time.monotonic() + self._limits.slow_time
         return count
+
+
+def _ask(
+    connection: http.client.HTTPConnection, target: str, headers: Mapping[str, str]
+) -> http.client.HTTPResponse:
+    """Send one GET and return its answer; the connection is closed where there is none."""
+    try:
+        connection.request("GET", target, headers=headers)
+        return connection.getresponse()
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _as_httpx(error: Exception, kind: Any, late: Any) -> Exception:
