@@ -103,6 +103,13 @@ def scratch(dataset: str, options: list[str], model: str, hub: LocalHub | None) 
         cwd=project,
         note="trained on what is locked; the name is the recipe",
     )
+    run(
+        f"cas add tokens/{short}_4096 --input {short} --tokenizer {short}_bpe_4096",
+        cwd=project,
+        note="its text as ids, in shards that training maps into memory",
+    )
+    run(f"cas tokens {short} --tokenizer {short}_bpe_4096 --sizes 1024,2048 --plot plots",
+        cwd=project)  # fmt: skip
     run("cas lock --check && cas status && cas list", cwd=project)
     run("cat assets.lock", cwd=project)
 
@@ -136,6 +143,13 @@ def scratch(dataset: str, options: list[str], model: str, hub: LocalHub | None) 
         ' JOIN assets a ON a.tree = u.tree GROUP BY ALL ORDER BY 1, 3"',
         cwd=project,
     )
+
+    say("What came of a dataset, and what differs between two runs.")
+    run(f"cas lineage {dataset} --down", cwd=project)
+    if hub:
+        run("cas stale", cwd=project)
+        run("cas experiments compare exp_001 exp_002", cwd=project)
+    run("cas report -o report.html", cwd=project, note="one file, for a browser")
 
     say("A second checkout, same store: no download, one symlink an asset.")
     second = WORK / "second"
