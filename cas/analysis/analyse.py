@@ -13,6 +13,7 @@ from cas.analysis.choice import Choice, added_tokens, chosen, defaults, read_tok
 from cas.analysis.counting import Batch, Counted, Counts, count, encode, pattern_of
 from cas.analysis.figures import Lengths, coverage, rare, unused
 from cas.analysis.training import check_sizes, train
+from cas.analysis.words import by_size
 from cas.crew import Crew, cores
 from cas.errors import RecipeError, typed
 from cas.progress import QUIET
@@ -240,7 +241,7 @@ def _count(
                 keep=bool(wanted),
                 special=pattern_of(special),
             )
-            for number, texts in enumerate(_batches(text.documents(progress)))
+            for number, texts in enumerate(by_size(text.documents(progress), _BATCH))
         )
         for counted in _counted(batches, 1 if size < _ALONE else cores()):
             counts.add(counted)
@@ -267,19 +268,6 @@ def _counted(batches: Iterator[Batch], processes: int) -> Iterator[Counted]:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def _batches(documents: Iterator[str]) -> Iterator[list[str]]:
-    texts: list[str] = []
-    size = 0
-    for text in documents:
-        texts.append(text)
-        size += len(text)
-        if size >= _BATCH:
-            yield texts
-            texts, size = [], 0
-    if texts:
-        yield texts
 
 
 def _trained(

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cas.analysis.words import know, split_words
+from cas.analysis.words import by_size, know, split_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -157,7 +157,7 @@ def encode(tokenizer: Any, texts: Sequence[str]) -> Encoded:
 
     uses = np.zeros(0, np.int64)
     lengths: list[int] = []
-    for some in _by_size(texts):
+    for some in by_size(texts, _AT_ONCE):
         found = [one.ids for one in tokenizer.encode_batch_fast(some, add_special_tokens=False)]
         lengths += map(len, found)
         flat = np.fromiter((i for ids in found for i in ids), np.int64, sum(map(len, found)))
@@ -166,19 +166,6 @@ def encode(tokenizer: Any, texts: Sequence[str]) -> Encoded:
         uses = counted
     ids = np.flatnonzero(uses)
     return Encoded(ids, uses[ids], np.array(lengths, np.int64))
-
-
-def _by_size(texts: Sequence[str]) -> Iterator[list[str]]:
-    some: list[str] = []
-    size = 0
-    for text in texts:
-        some.append(text)
-        size += len(text)
-        if size >= _AT_ONCE:
-            yield some
-            some, size = [], 0
-    if some:
-        yield some
 
 
 # All of them -----------------------------------------------------------------------------

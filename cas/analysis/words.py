@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from typing import TYPE_CHECKING
 
+from cas.recipes.text import parts
 from cas.recipes.words import Words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["know", "split_words"]
+__all__ = ["by_size", "know", "split_words"]
 
 _LONG = 1 << 20  # characters; the words of a longer text are not held all at once
-# between two such characters a word begins at the space or line feed, whatever is around
-_CUT = re.compile(r"(?<=[!-~])(?=[ \n][!-~])")
 
 
 @cache
@@ -30,8 +28,19 @@ def know(texts: Sequence[str]) -> None:
 
 def split_words(text: str) -> Iterator[str]:
     """Yield the words of *text*; together they are the text."""
-    start = 0
-    while len(text) - start > _LONG and (cut := _CUT.search(text, start + _LONG)):
-        yield from _words().of(text[start : cut.start()])
-        start = cut.start()
-    yield from _words().of(text[start:])
+    for part in parts(text, _LONG):
+        yield from _words().of(part)
+
+
+def by_size(texts: Iterable[str], most: int) -> Iterator[list[str]]:
+    """Yield *texts* in lists of little more than *most* characters."""
+    some: list[str] = []
+    size = 0
+    for text in texts:
+        some.append(text)
+        size += len(text)
+        if size >= most:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some

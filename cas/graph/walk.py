@@ -10,7 +10,7 @@ from cas.graph.records import OUTPUT, Records
 from cas.names import find, kind_of, near
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from cas.graph.records import Record, UseOf
     from cas.project import Project
@@ -37,51 +37,59 @@ class Walk:
 
     def up(self, nodes: Iterable[str]) -> None:
         """Add all that *nodes* were made of."""
-        todo = list(nodes)
-        done: set[str] = set()
-        while todo:
-            fresh = [node for node in dict.fromkeys(todo) if node not in done]
-            done.update(fresh)
-            todo = []
-            trees, runs = self._sorted(fresh)
-            for tree in trees:
-                for role, source in self.known.of(tree).inputs.items():
-                    self._edge(source, tree, role)
-                    todo.append(source)
-            for use in self.records.of_trees(trees):
-                if use.role == OUTPUT:
-                    self.note(use)
-                    self._edge(use.experiment, use.tree, use.role)
-                    todo.append(use.experiment)
-            for use in self.records.of_experiments(runs):
-                if use.role != OUTPUT:
-                    self.note(use)
-                    self._edge(use.tree, use.experiment, use.role)
-                    todo.append(use.tree)
+        self._walk(nodes, self._above)
 
     def down(self, nodes: Iterable[str]) -> None:
         """Add all that was made of *nodes*."""
+        self._walk(nodes, self._below)
+
+    def _walk(
+        self, nodes: Iterable[str], step: Callable[[list[str], list[str]], Iterator[str]]
+    ) -> None:
         todo = list(nodes)
         done: set[str] = set()
         while todo:
             fresh = [node for node in dict.fromkeys(todo) if node not in done]
             done.update(fresh)
-            todo = []
-            trees, runs = self._sorted(fresh)
-            for tree in trees:
-                for role, made in self.known.made_of(tree):
-                    self._edge(tree, made, role)
-                    todo.append(made)
-            for use in self.records.of_trees(trees):
-                if use.role != OUTPUT:
-                    self.note(use)
-                    self._edge(use.tree, use.experiment, use.role)
-                    todo.append(use.experiment)
-            for use in self.records.of_experiments(runs):
-                if use.role == OUTPUT:
-                    self.note(use)
-                    self._edge(use.experiment, use.tree, use.role)
-                    todo.append(use.tree)
+            todo = list(step(*self._sorted(fresh)))
+
+    def _above(self, trees: list[str], runs: list[str]) -> Iterator[str]:
+        """Add what *trees* and *runs* were made of, and yield it."""
+        for tree in trees:
+            for role, source in self.known.of(tree).inputs.items():
+                self._edge(source, tree, role)
+                yield source
+        for use in self.records.of_trees(trees):
+            if use.role == OUTPUT:
+                self._made(use)
+                yield use.experiment
+        for use in self.records.of_experiments(runs):
+            if use.role != OUTPUT:
+                self._used(use)
+                yield use.tree
+
+    def _below(self, trees: list[str], runs: list[str]) -> Iterator[str]:
+        """Add what was made of *trees* and *runs*, and yield it."""
+        for tree in trees:
+            for role, made in self.known.made_of(tree):
+                self._edge(tree, made, role)
+                yield made
+        for use in self.records.of_trees(trees):
+            if use.role != OUTPUT:
+                self._used(use)
+                yield use.experiment
+        for use in self.records.of_experiments(runs):
+            if use.role == OUTPUT:
+                self._made(use)
+                yield use.tree
+
+    def _made(self, use: UseOf) -> None:
+        self.note(use)
+        self._edge(use.experiment, use.tree, use.role)
+
+    def _used(self, use: UseOf) -> None:
+        self.note(use)
+        self._edge(use.tree, use.experiment, use.role)
 
     def note(self, use: UseOf) -> None:
         """Keep the name that a record has for a tree."""
