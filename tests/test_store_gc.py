@@ -325,6 +325,20 @@ def test_gc_waits_for_no_download_and_a_call_for_gc_only_when_it_announces(store
     collect(store, wait=False)  # the call is under way, and holds nothing any more
 
 
+def test_what_a_killed_call_left_is_left_to_the_call_that_reuses_it(store):
+    staging, publisher = S.Staging(store), S.Publisher(store)
+    left = S.add_bytes(store, staging, b"left by a call that was killed", publisher)
+    publisher.flush()
+    os.utime(store.object(left), (1, 1))
+    with S.shared_gc_mutex(store):
+        call = S.announce(store, ROOT, path="/p", trees=[])
+    assert S.usable(store, {left: None}) == {left}
+    collect(store, older_than=timedelta(0))
+    assert S.usable(store, {left: None}) == {left}
+    S.end(call)
+    assert collect(store, older_than=timedelta(0), now=later(0.01)).objects == 1
+
+
 PULL = """
 import random
 from cas.digest import hash_bytes

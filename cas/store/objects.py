@@ -139,7 +139,8 @@ def usable(store: Store, wanted: Mapping[Digest, int | None]) -> set[Digest]:
 
     Size and mode are looked at; an object that the index does not know, or that is not as
     it was, is hashed and synced: whoever made it may have been stopped before its name was
-    durable. One that is not what its name says goes to quarantine.
+    durable. One that no tree holds is as young again as if it were published now, so that gc
+    leaves it to the call that reuses it. One that is not what its name says goes to quarantine.
     """
     here: dict[Digest, os.stat_result] = {}
     bad: dict[Digest, os.stat_result] = {}
@@ -168,11 +169,30 @@ def usable(store: Store, wanted: Mapping[Digest, int | None]) -> set[Digest]:
             proved[digest] = now
     if not store.readonly:
         _sync_proved(store, proved)
+        for digest in good | proved.keys():
+            entry = proved.get(digest) or remembered[digest]
+            if moved := _renew(store, digest, here[digest]):
+                proved[digest] = entry._replace(mtime_ns=moved)
     index.remember(store, proved)
     for digest, status in bad.items():
         if not store.readonly:
             quarantine(store, digest, status)
     return good | proved.keys()
+
+
+def _renew(store: Store, digest: Digest, status: os.stat_result) -> int | None:
+    """Make an object young that no tree holds by a link; return its new mtime, in ns.
+
+    Whoever published it was stopped before a listing named it, and gc goes by its mtime.
+    """
+    if status.st_nlink > 1:
+        return None
+    path = store.object(digest)
+    try:
+        os.utime(path, follow_symlinks=False)
+        return os.lstat(path).st_mtime_ns
+    except OSError:  # another user's, whose gc it is for; or it is gone, and the build says so
+        return None
 
 
 def _sync_proved(store: Store, proved: dict[Digest, Known]) -> None:
@@ -348,6 +368,7 @@ def _name(store: Store, staged: Staged, sums: Sums) -> int:
         except FileNotFoundError:
             continue  # gc was faster
         if stat.S_ISREG(status.st_mode) and status.st_size == sums.size:
+            _renew(store, sums.sha256, status)
             discard(staged.path)
             return status.st_ino
         quarantine(store, sums.sha256, status)
