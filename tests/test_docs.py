@@ -89,7 +89,7 @@ def test_the_demo_runs_from_a_copy_of_the_tracked_files(tmp_path: Path):
     for line in (
         "3 assets are as they are locked",
         "datasets/cas-demo/stories      ",
-        "4 assets in place, 4 linked",
+        "5 assets in place, 5 linked",
         "stories-train.txt: OK",
         "0 bad",
     ):

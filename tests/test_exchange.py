@@ -231,6 +231,7 @@ def test_a_torn_database_gives_nothing_at_all(golden, directory, tmp_path):
         min_size=1,
     )
 )
+@example({"_": "", "no": None, "y": 1})
 @example({"name": "it's: 'one'", "long": "a b: " * 40, "other": '"' * 3 + "\\", "number": "12"})
 @settings(deadline=None, max_examples=100)
 def test_meta_yaml_is_read_as_yaml_reads_it(values):

@@ -11,7 +11,7 @@ from typing import Any
 
 __all__ = ["parse_meta"]
 
-_LINE = re.compile(r"([A-Za-z_]\w*):(?: (.*)|)")
+_LINE = re.compile(r"(['\"]?)([A-Za-z_]\w*)\1:(?: (.*)|)")  # a key that is a word of YAML is quoted
 _ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|[^xuU])")
 _ESCAPES = {
     "0": "\0", "a": "\a", "b": "\b", "t": "\t", "n": "\n", "v": "\v", "f": "\f", "r": "\r",
@@ -26,7 +26,7 @@ def parse_meta(text: str) -> dict[str, Any]:
     for line in text.split("\n"):
         match = _LINE.fullmatch(line)
         if match and not (entries and _is_open(entries[-1][1])):
-            entries.append((match[1], [match[2] or ""]))
+            entries.append((match[2], [match[3] or ""]))
         elif entries:
             entries[-1][1].append(line)
         elif line.strip() and not line.startswith(("#", "---")):
