@@ -23,6 +23,7 @@ from .git import Memory, object_id
 from .repo import LFS_OVER, LFS_PATTERNS, Kind, Repo
 from .route import Refused, Route, find_route, refuse
 from .wire import Connection, Hangup, Origin, Record, Reply, Request
+from .writes import answer_write
 from .xet import KINDS, Xets, answer_token, answer_xet
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class Hub:
         """(requests, seconds of the window), for ``api`` and ``resolve`` each, or by class."""
         self.repos: dict[tuple[str, str], Repo] = {}
         self.redirects: dict[tuple[str, str], tuple[str, int]] = {}
+        self.uploads: dict[str, bytes] = {}
+        """SHA-256 → bytes of LFS files that were put here and may be committed."""
         self.faults = Faults()
         self._links, self._xets = Links(), Xets()
         self.credentials: set[str] = set()
@@ -346,7 +349,7 @@ class Hub:
                 return answer_xet(self, self._xets, request)
             if route.verb == "xet-read-token":
                 return answer_token(self, self._xets, request, route)
-            return answer_api(self, self._xets, request, route)
+            return answer_write(self, request) or answer_api(self, self._xets, request, route)
         except Refused as refused:
             return refused.reply
         except Exception:

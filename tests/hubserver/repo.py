@@ -142,8 +142,11 @@ class Repo:
         if any(part in ("", ".", "..", ".git") for part in parts) or "\0" in path:
             raise ValueError(f"git has no path {path!r}: use Hub.add_listing_paths")
         content = as_content(value)
-        large = content.size > self.lfs_over
-        return File(content, large or any(fnmatch.fnmatchcase(parts[-1], p) for p in self.lfs))
+        return File(content, content.size > self.lfs_over or self.takes_as_lfs(path))
+
+    def takes_as_lfs(self, path: str) -> bool:
+        """Say whether a file of that name is an LFS file, whatever its size."""
+        return any(fnmatch.fnmatchcase(path.rpartition("/")[2], p) for p in self.lfs)
 
     def _record(
         self,
