@@ -3,8 +3,8 @@
 This room finds things and says how they stand. It brings nothing and writes no lock.
 
 ``requests`` reads and edits pyproject.toml · ``views`` looks at what lies under ``assets/`` ·
-``begin`` makes one · ``uses`` what this process was given · ``watch`` git at the first of them ·
-``held`` what gc must keep for one
+``begin`` makes one · ``uses`` what this process was given, and its ``cas run`` (``ledger``) ·
+``watch`` git at the first of them · ``held`` what gc must keep for one · ``places`` the stores
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cas.project.begin import init
-    from cas.project.core import Project, current, forget_current, open_user_store, store_root
+    from cas.project.core import Project, current, forget_current
     from cas.project.held import holds
+    from cas.project.places import Stores, open_user_store, store_root
     from cas.project.requests import Settings
     from cas.project.uses import Used, Uses
     from cas.project.views import View, look
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Project",
     "Settings",
+    "Stores",
     "Used",
     "Uses",
     "View",
@@ -41,6 +43,7 @@ __all__ = [
 # ``cas.path()`` in a warm project costs a millisecond, if it imports no more than it needs
 _ROOMS = {
     "Settings": "requests",
+    "Stores": "places",
     "Used": "uses",
     "Uses": "uses",
     "View": "views",
@@ -48,6 +51,8 @@ _ROOMS = {
     "holds": "held",
     "init": "begin",
     "look": "views",
+    "open_user_store": "places",
+    "store_root": "places",
     "watch_git": "watch",
 }
 

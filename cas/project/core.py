@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 import sys
 import threading
 import time
@@ -13,29 +11,29 @@ from cas import warm
 from cas.errors import (
     CasError,
     Edited,
-    LockfileError,
     NoProject,
     NotPulled,
-    StoreError,
     remedy,
     typed,
 )
 from cas.names import find, view_of
+from cas.project.reading import read_lock_file, read_regular
 from cas.project.uses import Used, Uses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cas.lockfile import Asset, Lockfile
+    from cas.project.ledger import Ledger
+    from cas.project.places import Stores
     from cas.project.requests import Settings
     from cas.store import Store
 
-__all__ = ["Project", "current", "forget_current", "open_user_store", "store_root"]
+__all__ = ["Project", "current", "forget_current"]
 
 LOCK = "assets.lock"
 REQUESTS = "pyproject.toml"
 EXPERIMENTS = "assets/outputs/experiments"
 HIDDEN = "# made by cas: what is being edited"
-MAX_BYTES = 64 << 20  # of a file that is read whole; the parsers have their own, lower limits
 
 
 class Project:
@@ -43,8 +41,11 @@ class Project:
 
     def __init__(self, root: str) -> None:
         self.root = os.path.realpath(root)
-        self.uses = Uses()
-        self._store: Store | None = None
+        ledger = _ledger(self.root)
+        self.past = ledger.past if ledger else None
+        """The lock of an experiment, which stands in for assets.lock (``cas run --at``)."""
+        self.uses = Uses(ledger)
+        self._stores: Stores | None = None
         self._warm: tuple[tuple[int, ...], warm.Warm] | None = None
         self._told: set[str] = set()  # trees that were looked up among the bad ones
         self._words: dict[str, str] = {}  # what was asked for → the name that it meant
@@ -88,16 +89,20 @@ class Project:
         return os.path.join(self.root, EXPERIMENTS)
 
     def lock_bytes(self) -> bytes:
-        """Return the bytes of assets.lock; raise LockfileError if it can't be read."""
-        try:
-            return _read_regular(self.lock_path)
-        except OSError as error:
-            raise LockfileError(f"{self.lock_path}: {error.strerror}", hint=remedy(error)) from None
+        """Return the bytes of assets.lock, or of the lock that stands in for it.
+
+        Raises LockfileError if it can't be read.
+        """
+        return read_lock_file(self.past or self.lock_path)
+
+    def present_lock_bytes(self) -> bytes:
+        """Return the bytes of assets.lock itself; raise LockfileError if it can't be read."""
+        return read_lock_file(self.lock_path)
 
     def requests_bytes(self) -> bytes | None:
         """Return the bytes of pyproject.toml, or None if there is none."""
         try:
-            return _read_regular(os.path.join(self.root, REQUESTS))
+            return read_regular(os.path.join(self.root, REQUESTS))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -120,13 +125,18 @@ class Project:
     # The store
 
     @property
+    def stores(self) -> Stores:
+        """The stores in which this project's assets may lie."""
+        if self._stores is None:
+            from cas.project.places import Stores
+
+            self._stores = Stores()
+        return self._stores
+
+    @property
     def store(self) -> Store:
         """The store, opened (and made, if it is absent) at the first need."""
-        if self._store is None:
-            from cas.store import open_store
-
-            self._store = open_store(store_root())
-        return self._store
+        return self.stores.main
 
     def root_id(self, *, draw: bool) -> str | None:
         """Return the id under which the store knows this place; *draw* one if there is none.
@@ -203,20 +213,11 @@ class Project:
         A view that resolves to the locked tree is right whichever readable store it lies in.
         """
         from cas.project.views import look
-        from cas.store import open_store, standing
 
         view = look(self.root, view_of(asset.name))
-        stores = [self.store]
-        if view.state == "link" and view.tree == asset.tree and view.store != self.store.root:
-            try:
-                stores.insert(0, open_store(view.store, create=False))
-            except StoreError:
-                pass
-        for store in stores:
-            sidecar, _ = standing(store, asset.tree)
-            if sidecar:
-                return store.tree(asset.tree), dict(sidecar.directories)
-        return None
+        leads = view.state == "link" and view.tree == asset.tree
+        found = self.stores.where(asset.tree, view.store if leads else "")
+        return (found[0].tree(asset.tree), dict(found[1].directories)) if found else None
 
     def target_of(self, asset: Asset, tree: str) -> str:
         """Return what the view's link says: the tree, or the file of a single-file asset."""
@@ -298,7 +299,7 @@ class Project:
         view = view_of(asset.name)
         place = os.path.join(self.root, view)
         copied = os.path.lexists(place) and not os.path.islink(place)  # else the copy was removed
-        if copied and asset.name in self.edited():
+        if copied and not self.past and asset.name in self.edited():
             raise Edited(
                 f"{asset.name!r} is being edited: {view} is a writable copy",
                 hint=f"cas add {typed(view)} --name {typed(asset.name)} takes it in; "
@@ -307,14 +308,17 @@ class Project:
 
     def _note_use(self, target: str) -> None:
         split = warm.tree_of_link(target)
-        if split and split[0] == self.store.root:
+        store = next((s for s in self.stores.written if split and s.root == split[0]), None)
+        if split and store:
             from cas.digest import Digest
             from cas.store import note_use
 
-            note_use(self.store, Digest(split[1]), time.time())
+            note_use(store, Digest(split[1]), time.time())
 
     def _load_warm(self) -> warm.Warm | None:
         """Return the warm lock; within a process the files' stat says whether it still is."""
+        if self.past:
+            return None
         key: list[int] = []
         for name in (LOCK, REQUESTS):
             try:
@@ -330,46 +334,12 @@ class Project:
         return kept
 
 
-def _read_regular(path: str) -> bytes:
-    """Return a file's bytes; raise OSError if it is a FIFO or device, which might never end."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(fd, "rb") as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "expected a regular file", path)
-        if status.st_size > MAX_BYTES:
-            raise OSError(errno.EFBIG, f"{status.st_size} bytes, more than {MAX_BYTES}", path)
-        return file.read(MAX_BYTES)
+def _ledger(root: str) -> Ledger | None:
+    if "CAS_RUN" not in os.environ:
+        return None
+    from cas.project.ledger import ledger_of
 
-
-def store_root() -> str:
-    """Return where the store is: CAS_STORE, the user's configuration, the user's data."""
-    if configured := os.environ.get("CAS_STORE"):
-        return os.path.abspath(os.path.expanduser(configured))
-    import platformdirs
-
-    place = os.path.join(platformdirs.user_config_dir("cas"), "config.toml")
-    try:
-        with open(place, "rb") as file:
-            import tomllib
-
-            named = tomllib.load(file).get("store")
-    except FileNotFoundError:
-        named = None
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{place}: {error}") from None
-    if named is not None:
-        if not isinstance(named, str) or not named:
-            raise StoreError(f"{place}: store: expected a path, found {named!r}")
-        return os.path.abspath(os.path.expanduser(named))
-    return os.path.join(platformdirs.user_data_dir("cas"), "store")
-
-
-def open_user_store() -> Store:
-    """Return the store that a command outside any project acts on."""
-    from cas.store import open_store
-
-    return open_store(store_root())
+    return ledger_of(root)
 
 
 _current: Project | None = None

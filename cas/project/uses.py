@@ -3,7 +3,8 @@
 A record of an experiment takes what was used since the record before it; what is older is
 ``earlier``. A record without newer uses keeps the inputs of the one before (a sweep that
 opens its data once). While a live run is open, uses are its own: of several, those of the
-thread that opened one last, else of the last one.
+thread that opened one last, else of the last one. Under ``cas run`` the processes of a run
+tell each other theirs (``ledger``).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from contextlib import contextmanager
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from cas.project.ledger import Ledger
 
 __all__ = ["Used", "Uses"]
 
@@ -52,9 +55,11 @@ class _Open:
 class Uses:
     """The uses of one process, in their order."""
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: Ledger | None = None) -> None:
         self.watched = False
         """Whether the state of git at the first use is being read (``lineage``)."""
+        self._ledger = ledger
+        self._told: set[tuple[str, str, str]] = set()
         self._since: dict[tuple[str, str, str], Used] = {}
         self._inputs: dict[tuple[str, str, str], Used] = {}
         self._all: dict[tuple[str, str, str], Used] = {}
@@ -62,7 +67,23 @@ class Uses:
         self._own = threading.local()
 
     def note(self, used: Used) -> None:
-        """Note one use."""
+        """Note one use, and tell it to the other processes of a ``cas run``."""
+        self._note(used)
+        if self._ledger and used.key not in self._told:
+            self._told.add(used.key)
+            self._ledger.note(used)
+
+    def gather(self) -> None:
+        """Note what other processes of a ``cas run``, or its Hub, gave to this one."""
+        if self._ledger is None:
+            return
+        mine, others = self._ledger.read()
+        for used in mine:
+            self._note(used)
+        for used in others:
+            self._all.setdefault(used.key, used)
+
+    def _note(self, used: Used) -> None:
         self._all[used.key] = used
         run = getattr(self._own, "run", None) or self._run()
         if run is None:
@@ -77,6 +98,7 @@ class Uses:
         Returns (uses since the record before, which are the run's own; where there are none,
         the inputs of that record; all others of the process).
         """
+        self.gather()
         since = list(self._since.values())
         kept = [] if since else list(self._inputs.values())
         known = {used.key for used in (*since, *kept)}
@@ -87,6 +109,9 @@ class Uses:
 
     def close(self, take: Callable[[Used], None]) -> None:
         """Close a live run: what is used from now on is another record's."""
+        if self._ledger:
+            self._ledger.take()
+            self._told.clear()
         for run in [run for run in self._runs if run.take == take]:
             self._runs.remove(run)
             self._inputs = run.inputs or self._inputs
@@ -107,10 +132,15 @@ class Uses:
 
     def all(self) -> list[Used]:
         """Return every use, first ones first."""
+        self.gather()
         return list(self._all.values())
 
     def take(self) -> tuple[list[Used], list[Used]]:
         """Return (uses of the record being made, earlier ones), and begin the next stretch."""
+        self.gather()
+        if self._ledger:
+            self._ledger.take()
+            self._told.clear()
         if self._since:
             self._inputs = self._since
             self._since = {}

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from cas.digest import Digest
     from cas.store.layout import Store
 
-__all__ = ["Known", "forget", "known", "move", "remember"]
+__all__ = ["Known", "forget", "known", "move", "remember", "vouch", "vouched"]
 
 T = TypeVar("T")
 
 _SELECT = "SELECT digest, size, mtime_ns, inode, xxh3 FROM objects"
+_TREES = "CREATE TABLE IF NOT EXISTS trees (digest TEXT PRIMARY KEY, stamp TEXT) WITHOUT ROWID"
 PATIENCE = 10.0  # seconds that a command waits for another's transaction, once
 PATIENCE_THEN = 1.0  # … and after that: it may be of a process that was stopped
 _BATCH = 500  # names in one SELECT; SQLite takes 999 variables everywhere
@@ -89,6 +90,28 @@ def forget(store: Store, digests: Iterable[Digest]) -> None:
 
     if gone:
         _with(store, drop)
+
+
+def vouched(store: Store, tree: Digest) -> str | None:
+    """Return the stamp that a tree had when this user proved it, or None."""
+
+    def ask(connection: sqlite3.Connection) -> str | None:
+        connection.execute(_TREES)
+        row = connection.execute("SELECT stamp FROM trees WHERE digest = ?", (tree,)).fetchone()
+        return str(row[0]) if row else None
+
+    return _with(store, ask)
+
+
+def vouch(store: Store, tree: Digest, stamp: str) -> None:
+    """Remember the stamp of a tree whose every file this user just proved."""
+
+    def put(connection: sqlite3.Connection) -> None:
+        with connection:
+            connection.execute(_TREES)
+            connection.execute("INSERT OR REPLACE INTO trees VALUES (?, ?)", (tree, stamp))
+
+    _with(store, put)
 
 
 def move(old: Store, new: Store) -> None:

@@ -14,22 +14,35 @@
     mutex/gc, mutex/<tree>   whole-file flocks
     recipes/ab/<62 hex>      a hint: which objects the recipe of that key made
     quarantine/              objects that failed a check
+    settings.toml            of a shared store: how far its users trust one another (``shared``)
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
 from cas.digest import Digest, is_digest
 from cas.errors import StoreError
-from cas.files import fsync_dir, is_temporary, kept_mode, make_dirs, umask, write_new
+from cas.files import (
+    fsync_dir,
+    is_temporary,
+    kept_mode,
+    make_dirs,
+    temporary_name,
+    umask,
+    write_new,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import Literal
 
-__all__ = ["ROOMS", "Store", "open_store"]
+    Trust = Literal["all", "hash", "group", "own"]
+
+__all__ = ["FOR_GROUP", "ROOMS", "Store", "open_store"]
 
 MARK = "cas-store"
 MAJOR = 1
@@ -41,15 +54,60 @@ ROOMS = ("objects", "trees", "staging", "roots", "mutex", "recipes", "quarantine
 class Store:
     """The paths of one store. Whether it may be written was settled when it was opened."""
 
-    __slots__ = ("_made", "index", "readonly", "root")
+    __slots__ = ("_made", "_shared", "_trust", "index", "named", "readonly", "root", "tell")
 
-    def __init__(self, root: str, *, readonly: str | None) -> None:
+    def __init__(self, root: str, *, readonly: str | None, named: bool = True) -> None:
         self.root = root
         self.readonly = readonly
         """Why it can't be written, or None."""
+        self.named = named
+        """Whether its user named it; one that only a view leads to is anybody's."""
         self.index: object = None
         """The room ``index`` keeps its open connection here."""
+        self.tell: Callable[[str], None] | None = None
+        """What is told of work that takes long, if somebody listens."""
         self._made: set[str] = set()
+        self._shared: bool | None = None
+        self._trust: Trust | None = None
+
+    @property
+    def shared(self) -> bool:
+        """Whether more than its owner may write it (``cas store init --shared``)."""
+        if self._shared is None:
+            try:
+                self._shared = bool(os.stat(self.root).st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+            except OSError:
+                self._shared = False
+        return self._shared
+
+    @property
+    def trust(self) -> Trust:
+        """How far what other users put here is believed, settled at the first need.
+
+        ``all``: it is one owner's, and was named; ``hash``: it is hashed before its first
+        use; ``group``: it is believed; ``own``: it is copied. What root put there is believed.
+        """
+        if self._trust is None:
+            if self.named and not self.shared:
+                self._trust = "all"
+            else:
+                from cas.store.shared import read_trust
+
+                self._trust = read_trust(self)
+        return self._trust
+
+    def believe(self) -> None:
+        """Believe all that is here, whoever put it: the user stacked this store under his own."""
+        self._trust = "all"
+
+    def is_foreign(self, status: os.stat_result) -> bool:
+        """Say whether a file or directory of this store is another user's, and not root's."""
+        return self.trust != "all" and status.st_uid not in (0, os.geteuid())
+
+    def may_remove(self, status: os.stat_result) -> bool:
+        """Say whether gc may: each user his own of a shared store, its owner and root all."""
+        me = os.geteuid()
+        return not self.shared or me in (0, status.st_uid, os.stat(self.root).st_uid)
 
     def object(self, digest: Digest) -> str:
         """Return where the object is, or would be."""
@@ -70,15 +128,15 @@ class Store:
     def need_writable(self) -> None:
         """Raise StoreError if this store can't be written."""
         if self.readonly:
-            raise StoreError(
-                f"the store {self.root} can't be written: {self.readonly}",
-                hint="CAS_STORE=DIR names another store",
-            )
+            hint = "CAS_STORE=DIR names another store"
+            if self.shared:
+                hint = f"CAS_STORE=DIR CAS_STORE_PATH={self.root} has a store of your own over it"
+            raise StoreError(f"the store {self.root} can't be written: {self.readonly}", hint=hint)
 
     def make_dir(self, path: str) -> None:
         """Make a directory of the store, once a process asks for it: 0755 less the umask.
 
-        One in a directory that an administrator opened to a group is open to it as well.
+        One in a directory that is open to a group is open to it as well, whatever the umask.
         """
         if path in self._made:
             return
@@ -117,8 +175,10 @@ class Store:
                     yield Digest(prefix + entry.name), entry
 
 
-def open_store(root: str | os.PathLike[str], *, create: bool = True) -> Store:
+def open_store(root: str | os.PathLike[str], *, create: bool = True, named: bool = True) -> Store:
     """Return the store at *root*, made if it is absent or empty and *create* is given.
+
+    *named* says that the user named it: what its one owner put there is believed then.
 
     One that can't be written, or can't be made, is opened for reading: a node whose own
     store can't be made still reads the one that its views lead to. ``need_writable`` says
@@ -133,19 +193,24 @@ def open_store(root: str | os.PathLike[str], *, create: bool = True) -> Store:
         with open(mark, encoding="utf-8", errors="replace") as file:
             text = file.read(100).strip()
     except FileNotFoundError:
-        return _make(root, mark) if create else Store(root, readonly="it was not made yet")
+        if create:
+            return _make(root, mark)
+        return Store(root, readonly="it was not made yet", named=named)
     except NotADirectoryError:
         raise StoreError(
             f"the store {root}: expected a directory, found a file", hint=_OTHER
         ) from None
     except OSError as error:
-        return Store(root, readonly=f"its VERSION can't be read ({error.strerror})")
+        why: str | None = f"its VERSION can't be read ({error.strerror})"
+        return Store(root, readonly=why, named=named)
     name, _, version = text.partition(" ")
     if name != MARK or not version.split(".")[0].isdecimal():
-        return Store(root, readonly=f"its VERSION is {text!r:.60}, not '{MARK} {MAJOR}'")
-    if int(version.split(".")[0]) != MAJOR:
-        return Store(root, readonly=f"it is of version {version}, this cas writes {MAJOR}")
-    return Store(root, readonly=_why_not_writable(root))
+        why = f"its VERSION is {text!r:.60}, not '{MARK} {MAJOR}'"
+    elif int(version.split(".")[0]) != MAJOR:
+        why = f"it is of version {version}, this cas writes {MAJOR}"
+    else:
+        why = _why_not_writable(root)
+    return Store(root, readonly=why, named=named)
 
 
 def _why_not_writable(root: str) -> str | None:
@@ -153,15 +218,29 @@ def _why_not_writable(root: str) -> str | None:
         if not os.access(place, os.W_OK) and os.path.lexists(place):
             if os.statvfs(root).f_flag & os.ST_RDONLY:
                 return "its file system is read-only"
+            if os.stat(root).st_mode & stat.S_IWGRP:
+                from cas.store.shared import why_denied
+
+                return why_denied(root, place)
             return "permission denied"
     return None
 
 
 def _make_dir(path: str) -> None:
-    os.mkdir(path, DIRECTORY)
     above = os.stat(os.path.dirname(path)).st_mode
-    if above & stat.S_IWGRP:
-        os.chmod(path, stat.S_IMODE(above) & FOR_GROUP)
+    if not above & stat.S_IWGRP:
+        os.mkdir(path, DIRECTORY)
+        return
+    work = os.path.join(os.path.dirname(path), temporary_name())
+    os.mkdir(work, 0o700)
+    try:  # it gets its name when it is open to the group: another one may write there at once
+        os.chmod(work, stat.S_IMODE(above) & FOR_GROUP)
+        os.rename(work, path)
+    except OSError:
+        os.rmdir(work)
+        if os.path.isdir(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
+        raise
 
 
 def _make(root: str, mark: str) -> Store:

@@ -27,6 +27,7 @@ def sweep_store(store: Store, young: float, now: float, keeps: float) -> None:
     Times are seconds since 1970; what is another host's stays for *keeps* seconds.
     """
     for room in ("objects", "trees"):
+        sweep(store.place(room))
         for prefix in _listed(store.place(room)):
             sweep(store.place(room, prefix))
     for prefix in _listed(store.place("trees")):

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from cas.digest import Digest, hash_path
 from cas.files import discard, fsync_dir, replace, sync_all, temporary_name
-from cas.store.objects import unmark
+from cas.store.damage import unmark
 from cas.store.sidecar import Sidecar, read_sidecar
-from cas.store.trees import build, link_object, mtimes, walk
+from cas.store.trees import build, link_object
+from cas.store.whole import mtimes, walk
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping

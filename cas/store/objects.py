@@ -6,27 +6,16 @@ object do no harm: who comes second keeps the first one's inode.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from typing import TYPE_CHECKING
 
-from cas.digest import Digest, Sums, hash_bytes, hash_fd, open_to_read
-from cas.errors import IntegrityError, ListingError, StoreError
-from cas.files import (
-    FSYNC_MANY,
-    NO_LINKS,
-    discard,
-    named,
-    replace,
-    sync_all,
-    sync_open,
-    temporary_name,
-)
-from cas.listing import HEADER, Listing
+from cas.digest import Digest, Sums, hash_fd, open_to_read
+from cas.errors import StoreError
+from cas.files import FSYNC_MANY, NO_LINKS, discard, named, sync_all, sync_open
 from cas.store import index
+from cas.store.damage import quarantine
 from cas.store.index import Known
-from cas.warm import make_cache_dir, private_mark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,26 +23,11 @@ if TYPE_CHECKING:
     from cas.store.layout import Store
     from cas.store.staging import Staged
 
-__all__ = [
-    "Publisher",
-    "Vanished",
-    "is_marked",
-    "mark_bad",
-    "prove",
-    "quarantine",
-    "read_listing",
-    "read_object",
-    "unmark",
-    "usable",
-]
+__all__ = ["Publisher", "prove", "usable"]
 
 BATCH_FILES = 1000
 BATCH_BYTES = 1 << 30
 READ_ONLY = 0o444
-
-
-class Vanished(StoreError):
-    """An object or tree went while a call used it; the call starts again."""
 
 
 class Publisher:
@@ -141,6 +115,7 @@ def usable(store: Store, wanted: Mapping[Digest, int | None]) -> set[Digest]:
     it was, is hashed and synced: whoever made it may have been stopped before its name was
     durable. One that no tree holds is as young again as if it were published now, so that gc
     leaves it to the call that reuses it. One that is not what its name says goes to quarantine.
+    Raises Spoiled where that is another user's.
     """
     here: dict[Digest, os.stat_result] = {}
     bad: dict[Digest, os.stat_result] = {}
@@ -153,11 +128,14 @@ def usable(store: Store, wanted: Mapping[Digest, int | None]) -> set[Digest]:
         (here if fits else bad)[digest] = status
     remembered = index.known(store, here)
     good = set()
-    proved: dict[Digest, Known] = {}
+    proved: dict[Digest, Known | None] = {}
     for digest, status in here.items():
         entry = remembered.get(digest)
         if entry and entry.fits(status) and not status.st_mode & 0o222:
             good.add(digest)
+            continue
+        if store.trust == "group" and store.is_foreign(status):
+            proved[digest] = None
             continue
         try:
             now = prove(store, digest)
@@ -170,10 +148,10 @@ def usable(store: Store, wanted: Mapping[Digest, int | None]) -> set[Digest]:
     if not store.readonly:
         _sync_proved(store, proved)
         for digest in good | proved.keys():
-            entry = proved.get(digest) or remembered[digest]
-            if moved := _renew(store, digest, here[digest]):
+            entry = proved.get(digest) or remembered.get(digest)
+            if entry and (moved := _renew(store, digest, here[digest])):
                 proved[digest] = entry._replace(mtime_ns=moved)
-    index.remember(store, proved)
+    index.remember(store, {digest: now for digest, now in proved.items() if now})
     for digest, status in bad.items():
         if not store.readonly:
             quarantine(store, digest, status)
@@ -195,7 +173,7 @@ def _renew(store: Store, digest: Digest, status: os.stat_result) -> int | None:
         return None
 
 
-def _sync_proved(store: Store, proved: dict[Digest, Known]) -> None:
+def _sync_proved(store: Store, proved: dict[Digest, Known | None]) -> None:
     """Make objects and their names durable; those that gc took meanwhile leave *proved*."""
     while proved:
         paths = [store.object(digest) for digest in proved]
@@ -242,108 +220,6 @@ def prove(store: Store, digest: Digest) -> Known | None:
     return Known(sums.size, before.st_mtime_ns, before.st_ino, sums.xxh3)
 
 
-def quarantine(store: Store, digest: Digest, seen: os.stat_result | None = None) -> None:
-    """Take an object that failed a check out of the way, keeping its bytes to look at.
-
-    *seen* is what was checked: a good object that came in its place meanwhile is put back.
-    The trees that link it are marked, for their bytes are the same.
-    """
-    store.need_writable()
-    store.make_dir(store.place("quarantine"))
-    target = store.place("quarantine", f"{digest}{temporary_name().replace('.cas-', '.')}")
-    index.forget(store, [digest])
-    try:
-        os.rename(store.object(digest), target)
-    except FileNotFoundError:
-        return
-    moved = os.lstat(target)
-    if seen and (seen.st_dev, seen.st_ino) != (moved.st_dev, moved.st_ino):
-        try:
-            os.link(target, store.object(digest))
-        except OSError as error:
-            if error.errno != errno.EEXIST:
-                os.rename(target, store.object(digest))
-        discard(target)
-        return
-    for tree, _ in store.trees():
-        if not os.path.lexists(store.tree(tree) + ".bad") and _names_it(store, tree, digest):
-            mark_bad(store, tree, f"its object {digest} is damaged")
-
-
-def mark_bad(store: Store, digest: Digest, reason: str) -> None:
-    """Mark that damage was found in a tree; ``standing`` refuses it until it is repaired.
-
-    Where the store is another user's, the mark is in this user's cache, and for him alone.
-    """
-    text = reason.encode() + b"\n"
-    try:
-        if store.readonly is None:
-            replace(store.tree(digest) + ".bad", text, mode=0o644)
-            return
-    except OSError:
-        pass
-    try:
-        make_cache_dir("bad")
-        replace(private_mark(store.tree(digest)), text)
-    except OSError:
-        pass  # who asks is told all the same
-
-
-def is_marked(store: Store, digest: Digest) -> bool:
-    """Say whether a tree is marked as damaged, in its store or by this user."""
-    tree = store.tree(digest)
-    return os.path.lexists(tree + ".bad") or os.path.lexists(private_mark(tree))
-
-
-def unmark(store: Store, digest: Digest) -> None:
-    """Take the marks from a tree that was found good, or was mended."""
-    tree = store.tree(digest)
-    if store.readonly is None:
-        discard(tree + ".bad")
-    discard(private_mark(tree))
-
-
-def _names_it(store: Store, tree: Digest, digest: Digest) -> bool:
-    try:
-        fd = open_to_read(store.object(tree))
-    except OSError:
-        return False
-    with open(fd, "rb") as file:
-        return f"\n{digest}  ".encode() in file.read()
-
-
-def read_object(store: Store, digest: Digest) -> bytes:
-    """Return the bytes of a small object, proved; raise StoreError or IntegrityError."""
-    try:
-        with open(open_to_read(store.object(digest)), "rb") as file:
-            data = file.read()
-    except FileNotFoundError:
-        raise Vanished(f"object {digest} is not in the store {store.root}") from None
-    except OSError as error:
-        raise StoreError(f"object {digest} can't be read: {error.strerror}") from None
-    if hash_bytes(data) != digest:
-        raise IntegrityError(
-            f"object in {store.root}",
-            expected=f"sha256 {digest}",
-            actual=hash_bytes(data),
-            hint="cas verify --full --repair",
-        )
-    return data
-
-
-def read_listing(store: Store, digest: Digest) -> Listing | None:
-    """Return the listing of a tree, or None if it is not here or can't be read as one."""
-    try:
-        with open(open_to_read(store.object(digest)), "rb") as file:
-            data = file.read(len(HEADER))
-            if data != HEADER:
-                return None  # whatever it is, it is not read into memory
-            data += file.read()
-        return Listing.parse(data) if hash_bytes(data) == digest else None
-    except (OSError, ListingError):
-        return None
-
-
 def _name(store: Store, staged: Staged, sums: Sums) -> int:
     """Give a staged file its name; return the inode that has it now."""
     final = store.object(sums.sha256)
@@ -367,7 +243,11 @@ def _name(store: Store, staged: Staged, sums: Sums) -> int:
             status = os.lstat(final)
         except FileNotFoundError:
             continue  # gc was faster
-        if stat.S_ISREG(status.st_mode) and status.st_size == sums.size:
+        if (
+            stat.S_ISREG(status.st_mode)
+            and status.st_size == sums.size
+            and (not store.is_foreign(status) or usable(store, {sums.sha256: sums.size}))
+        ):
             _renew(store, sums.sha256, status)
             discard(staged.path)
             return status.st_ino

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from cas import files
 from cas.listing import tree_id
 from cas.store.seal import seal, unseal
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from cas.digest import Digest
     from cas.store.layout import Store
 
-__all__ = ["LOCAL", "Sidecar", "only_copy", "read_sidecar"]
+__all__ = ["LOCAL", "Sidecar", "note_remote", "only_copy", "read_sidecar", "remotes_of"]
 
 LOCAL: Mapping[str, Any] = {"local": True}
 """The origin of a local import, and of a tree whose sidecar was lost."""
@@ -25,7 +27,8 @@ class Sidecar:
     """What a tree is."""
 
     origin: Mapping[str, Any]
-    """``{"hub": …}``, ``{"recipe": …}`` or ``{"local": true}``."""
+    """``{"hub": …}``, ``{"recipe": …}`` or ``{"local": true}``; and ``"remotes": [URL, …]``, those
+    that were seen to have it."""
     size: int
     """bytes in all"""
     sizes: tuple[int, ...]
@@ -71,7 +74,34 @@ def read_sidecar(store: Store, digest: Digest) -> Sidecar | None:
     )
 
 
+def note_remote(store: Store, digest: Digest, url: str, *, there: bool = True) -> None:
+    """Write down that a remote was seen to have a tree, or not to have it.
+
+    It is a hint that keeps gc from a tree that is nowhere else, and no error where it can't
+    be written.
+    """
+    sidecar = read_sidecar(store, digest)
+    if sidecar is None or store.readonly:
+        return
+    known = remotes_of(sidecar)
+    if (url in known) == there:
+        return
+    now = sorted({*known, url} if there else {*known} - {url})
+    origin = {key: value for key, value in sidecar.origin.items() if key != "remotes"}
+    sidecar = dataclasses.replace(sidecar, origin=origin | ({"remotes": now} if now else {}))
+    try:
+        files.replace(store.tree(digest) + ".json", sidecar.data(digest), mode=0o444)
+    except OSError:
+        pass  # another user's tree
+
+
+def remotes_of(sidecar: Sidecar | None) -> list[str]:
+    """Return the URLs of the remotes that were seen to have a tree."""
+    found = sidecar.origin.get("remotes") if sidecar else None
+    return [url for url in found if isinstance(url, str)] if isinstance(found, list) else []
+
+
 def only_copy(store: Store, digest: Digest) -> bool:
     """Say whether no other source is known to have a tree: a local import, or a lost sidecar."""
     sidecar = read_sidecar(store, digest)
-    return sidecar is None or not ("hub" in sidecar.origin or "recipe" in sidecar.origin)
+    return sidecar is None or not {"hub", "recipe", "remotes"} & sidecar.origin.keys()

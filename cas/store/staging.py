@@ -189,6 +189,10 @@ class Staged:
         if partial is not None:
             self._read_back()
 
+    def expect(self, size: int) -> None:
+        """Learn the size of a file of which nothing was written yet."""
+        self._size = size
+
     def write(self, data: bytes) -> None:
         """Append *data*; raise IntegrityError when there is more than the size allows."""
         end = self.offset + len(data)

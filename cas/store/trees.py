@@ -25,11 +25,13 @@ from cas.files import (
     temporary_name,
 )
 from cas.listing import Listing, tree_id, twins
-from cas.store import index
+from cas.store.damage import Spoiled, is_marked, unmark
 from cas.store.intake import add_bytes
-from cas.store.objects import Publisher, Vanished, is_marked, read_listing, unmark
-from cas.store.sidecar import LOCAL, Sidecar, read_sidecar
+from cas.store.objects import Publisher
+from cas.store.reading import Vanished
+from cas.store.sidecar import Sidecar
 from cas.store.staging import Staging
+from cas.store.whole import mtimes, mtimes_fit, standing, walk
 from cas.warm import private_mark
 
 if TYPE_CHECKING:
@@ -44,94 +46,11 @@ __all__ = [
     "link_object",
     "listing_of",
     "make_durable",
-    "mtimes",
-    "names_differ",
-    "note_use",
     "rebuilt_listing",
-    "standing",
-    "walk",
 ]
 
 COPY_UP_TO = 64 << 20  # bytes; above it a file that can't be linked becomes a relative symlink
-USE_NOTED = 86400  # seconds between two marks of a tree's use
 _NO_LINK = (errno.EPERM, errno.EMLINK, errno.EXDEV, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
-
-
-def standing(store: Store, digest: Digest) -> tuple[Sidecar | None, str]:
-    """Look whether a tree stands whole: (its sidecar, ``""``) or (None, why not).
-
-    Its directories' mtimes are compared with the recorded ones. Where one differs, names and
-    sizes are compared with the listing, once, and recorded; where the sidecar is lost, what
-    the index does not know is hashed, for nothing says which sizes are right.
-    """
-    path = store.tree(digest)
-    if not os.path.isdir(path):
-        return None, "it is not in the store"
-    if is_marked(store, digest):
-        return None, "damage was found in it"
-    sidecar = read_sidecar(store, digest)
-    if sidecar and _mtimes_fit(path, sidecar):
-        return sidecar, ""
-    listing = read_listing(store, digest)
-    if listing is None:
-        return None, "its listing is lost"
-    try:
-        directories = mtimes(path, listing)  # first: what goes from now on is seen next time
-        found = walk(path)
-    except OSError as error:
-        return None, f"it can't be read: {error.strerror} ({error.filename})"
-    if why := names_differ(listing, found):
-        return None, why
-    sizes = tuple(found[entry.path].st_size for entry in listing)
-    if sidecar:
-        wrong = [e.path for e, a, b in zip(listing, sizes, sidecar.sizes, strict=False) if a != b]
-        if len(sidecar.sizes) != len(sizes):
-            wrong = [listing.entries[0].path]
-    else:
-        wrong = _unknown(store, listing, path, found)
-    if wrong:
-        return None, f"{len(wrong)} of its files are not as they were, as {wrong[0]!r}"
-    sidecar = Sidecar(
-        origin=sidecar.origin if sidecar else LOCAL,
-        size=sum(sizes),
-        sizes=sizes,
-        directories=directories,
-    )
-    if not store.readonly:
-        try:
-            replace(path + ".json", sidecar.data(digest), mode=0o444)
-        except OSError:
-            pass  # another user's tree: it is compared again next time
-    return sidecar, ""
-
-
-def names_differ(listing: Listing, found: Mapping[str, os.stat_result]) -> str:
-    """Return which files are missing in a tree, or not its own, or ``""``."""
-    expected = {entry.path for entry in listing}
-    if missing := expected - found.keys():
-        return f"{len(missing)} of its files are missing, as {min(missing)!r}"
-    if extra := found.keys() - expected:
-        return f"{len(extra)} files are in it that are not its own, as {min(extra)!r}"
-    return ""
-
-
-def _unknown(
-    store: Store, listing: Listing, path: str, found: Mapping[str, os.stat_result]
-) -> list[str]:
-    """Return the files whose bytes neither the index nor their hash vouches for."""
-    remembered = index.known(store, (entry.digest for entry in listing))
-    wrong = []
-    for name, wanted in listing:
-        entry = remembered.get(wanted)
-        if entry and entry.fits(found[name]):
-            continue
-        try:
-            same = hash_path(os.path.realpath(os.path.join(path, name))).sha256 == wanted
-        except OSError:
-            same = False
-        if not same:
-            wrong.append(name)
-    return wrong
 
 
 def build(
@@ -145,6 +64,7 @@ def build(
 
     Raises:
         Vanished: an object that was there is gone; start the call again.
+        Spoiled: another user's tree or sidecar, which is not right, has its name.
     """
     digest = listing.digest
     final = store.tree(digest)
@@ -154,6 +74,8 @@ def build(
         keep_listing(store, listing)
         return final, sidecar
     store.need_writable()
+    if store.trust == "own" and os.path.isdir(final) and store.is_foreign(os.lstat(final)):
+        raise _taken(store, digest)
     parent = os.path.dirname(final)
     store.make_dir(store.place("trees"))
     store.make_dir(parent)
@@ -174,6 +96,10 @@ def build(
         if not _stands(work, final):
             replace(final + ".json", sidecar.data(digest), mode=0o444)
             _put(work, final)
+    except PermissionError:
+        if not store.shared or not os.path.isdir(work):
+            raise
+        raise _taken(store, digest) from None
     finally:
         discard(work)
     make_durable(store, [digest])
@@ -181,12 +107,19 @@ def build(
     if is_marked(store, digest):  # not before the good tree has its name for good
         unmark(store, digest)
         fsync_dir(parent)
-    if not _mtimes_fit(final, sidecar):  # theirs was first, and is kept
+    if not mtimes_fit(final, sidecar):  # theirs was first, and is kept
         other, why = standing(store, digest)
         if other is None:
             raise Vanished(f"tree {tree_id(digest)} does not stand: {why}")
         sidecar = other
     return final, sidecar
+
+
+def _taken(store: Store, digest: Digest) -> Spoiled:
+    return Spoiled(
+        f"{store.tree(digest)} is another user's, and can't be used or replaced by this one",
+        hint="that user, or the administrator of the store: cas verify --repair",
+    )
 
 
 def keep_listing(store: Store, listing: Listing) -> None:
@@ -235,43 +168,6 @@ def make_durable(store: Store, digests: Iterable[Digest] | None = None) -> None:
     sync_all([*parents, store.root], on=store.root)
 
 
-def walk(path: str) -> dict[str, os.stat_result]:
-    """Return every file below *path* with its lstat, links followed only to objects of ours."""
-    found: dict[str, os.stat_result] = {}
-    todo = [""]
-    while todo:
-        inner = todo.pop()
-        with os.scandir(os.path.join(path, inner)) as entries:
-            for entry in entries:
-                name = f"{inner}/{entry.name}" if inner else entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    todo.append(name)
-                    continue
-                try:
-                    found[name] = entry.stat()
-                except OSError:
-                    found[name] = entry.stat(follow_symlinks=False)
-    return found
-
-
-def note_use(store: Store, digest: Digest, now: float) -> None:
-    """Mark that a tree is in use, at most once a day; one that can't be marked is no error."""
-    if store.readonly:
-        return
-    path = store.tree(digest) + ".used"
-    try:
-        if now - os.stat(path).st_mtime < USE_NOTED:
-            return
-    except OSError:
-        pass
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        os.close(fd)
-        os.utime(path)
-    except OSError:
-        pass
-
-
 def listing_of(path: str) -> Listing:
     """Hash every file of a standing tree and return the listing it has; raise CasError."""
     return Listing.of((name, hash_path(os.path.join(path, name)).sha256) for name in walk(path))
@@ -313,23 +209,28 @@ def link_object(store: Store, digest: Digest, target: str, path: str, *, single:
     """
     source = store.object(digest)
     try:
+        foreign = store.trust != "all" and store.is_foreign(os.stat(source))
         if digest == _EMPTY:  # the one object that every tree may hold: links to it run out
             os.stat(source)
             os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
             os.chmod(target, 0o444)
             return True
-        try:
-            os.link(source, target)
-        except OSError as error:
-            if error.errno not in _NO_LINK:
-                raise
-        else:
-            return False
-        if single or os.stat(source).st_size <= COPY_UP_TO:
+        if not foreign:  # another user's file is never linked: it would stay his to change
+            try:
+                os.link(source, target)
+            except OSError as error:
+                if error.errno not in _NO_LINK:
+                    raise
+            else:
+                return False
+        own = foreign and store.trust == "own"
+        if single or own or os.stat(source).st_size <= COPY_UP_TO:
             copy_file(source, target)
         elif not reflink(source, target):
             os.symlink(os.path.relpath(source, os.path.dirname(target)), target)
             return False
+        if foreign and hash_path(target).sha256 != digest:
+            raise Vanished(f"object {digest} ({path!r}) changed while its tree was made")
         os.chmod(target, 0o444)
     except FileNotFoundError as error:
         if error.filename != source and os.path.lexists(source):
@@ -368,21 +269,3 @@ def _put(work: str, final: str) -> None:
         except FileNotFoundError:
             continue
         return
-
-
-def mtimes(path: str, listing: Listing) -> dict[str, int]:
-    """Return the mtime_ns of each directory of a tree, as a sidecar records them."""
-    return {
-        name: os.stat(os.path.join(path, name) if name else path).st_mtime_ns
-        for name in listing.directories()
-    }
-
-
-def _mtimes_fit(path: str, sidecar: Sidecar) -> bool:
-    try:
-        return all(
-            os.stat(f"{path}/{name}" if name else path).st_mtime_ns == mtime
-            for name, mtime in sidecar.directories.items()
-        )
-    except OSError:
-        return False

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Literal
 from cas.digest import Digest, drop_cached, hash_fd, hash_path, open_to_read, xxh3_fd
 from cas.errors import StoreError
 from cas.files import sync_all
-from cas.store import index, roots, trees
+from cas.store import index, roots
+from cas.store.damage import is_marked, mark_bad, unmark
 from cas.store.index import Known
-from cas.store.objects import is_marked, mark_bad, read_listing, unmark
+from cas.store.reading import read_listing
 from cas.store.sidecar import read_sidecar
+from cas.store.whole import names_differ, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -315,8 +317,8 @@ def _tree(store: Store, digest: Digest, listing: Listing | None) -> str:
     if listing is None:
         return "its listing is lost or damaged"
     try:
-        found = trees.walk(path)
-        if why := trees.names_differ(listing, found):
+        found = walk(path)
+        if why := names_differ(listing, found):
             return why
         for name in listing.directories():
             mode = stat.S_IMODE(os.stat(os.path.join(path, name)).st_mode)

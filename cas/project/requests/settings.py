@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from cas.request import Request
 
-__all__ = ["Settings", "load", "parse_settings", "settings_of"]
+__all__ = ["Settings", "load", "parse_settings", "settings_of", "shared_names"]
 
 _KEYS = ("assets", "bad", "datasets", "remotes", "share")
 MAX_BYTES = 2 << 20  # tomlkit takes a second for 4 MB
@@ -81,6 +81,7 @@ def settings_of(document: dict[str, Any]) -> Settings:
                 f"pyproject.toml: tool.cas: unknown key {shown(key)}, expected {', '.join(_KEYS)}"
                 + (f"; near: {close[0]!r}" if close else "")
             )
+    _names_of_share(table)
     assets = table.get("assets", {})
     if not isinstance(assets, dict):
         raise RequestError("pyproject.toml: tool.cas.assets: expected a table of requests")
@@ -95,3 +96,23 @@ def settings_of(document: dict[str, Any]) -> Settings:
     except CasError as error:
         raise RequestError(f"pyproject.toml: {error}", hint=error.hint) from None
     return Settings(table, requests)
+
+
+def shared_names(data: bytes | None) -> frozenset[str]:
+    """Return what ``share`` names: gated and private assets that may leave the user's own store.
+
+    Whatever else the bytes of pyproject.toml say; raise RequestError.
+    """
+    tool = load(data).get("tool", {}) if data is not None else {}
+    table = tool.get("cas", {}) if isinstance(tool, dict) else {}
+    return _names_of_share(table) if isinstance(table, dict) else frozenset()
+
+
+def _names_of_share(table: Mapping[str, Any]) -> frozenset[str]:
+    names = table.get("share", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise RequestError(
+            "pyproject.toml: tool.cas.share: expected a list of names of assets",
+            hint='share = ["models/ORG/NAME"]',
+        )
+    return frozenset(names)
