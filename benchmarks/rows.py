@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from . import adds, batches, bpe, experiments, pulls, shards
+from . import adds, batches, bpe, experiments, programs, pulls, remotes, served, shards
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +38,53 @@ ROWS: dict[str, Row] = {
         make=pulls.noop,
     ),
     "import": Row(title="`import cas`, and `cas.path()`", runs=40, make=pulls.imports),
+    "run": Row(
+        title="`cas run` of a program that does nothing, 10 assets of 10 files",
+        runs=40,
+        make=programs.run,
+    ),
+    "serve-one": Row(
+        title="one file of 1 GiB, from `cas serve` and from nginx, by `hf download`",
+        runs=5,
+        make=served.one_client,
+        work={"bytes": served.SIZE},
+    ),
+    "serve-many": Row(
+        title="64 clients at once, 64 MiB each, from `cas serve` and from nginx",
+        runs=5,
+        make=served.many_clients,
+        work={"bytes": served.CLIENTS * served.PART},
+    ),
+    "push-large": Row(
+        title="pushing one file of 1 GiB to an S3 server",
+        runs=3,
+        make=remotes.push_large,
+        work={"bytes": remotes.LARGE},
+    ),
+    "pull-large": Row(
+        title="pulling one file of 1 GiB from an S3 server",
+        runs=3,
+        make=remotes.pull_large,
+        work={"bytes": remotes.LARGE},
+    ),
+    "push-small": Row(
+        title="pushing 5,000 × 4 KB to an S3 server",
+        runs=3,
+        make=remotes.push_small,
+        work={"files": remotes.FILES},
+    ),
+    "pull-small": Row(
+        title="pulling 5,000 × 4 KB from an S3 server",
+        runs=3,
+        make=remotes.pull_small,
+        work={"files": remotes.FILES},
+    ),
+    "push-again": Row(
+        title="pushing 5,000 × 4 KB that are all there",
+        runs=5,
+        make=remotes.push_again,
+        work={"files": remotes.FILES},
+    ),
     "cold-small": Row(
         title="a locked dataset of 2,000 × 16 KB, nothing here",
         runs=5,

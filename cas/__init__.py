@@ -48,6 +48,7 @@ __all__ = [
     "discover_local_datasets",
     "download_dataset",
     "download_model",
+    "drop",
     "experiment",
     "export_experiments",
     "gc",
@@ -61,6 +62,7 @@ __all__ = [
     "lock",
     "path",
     "pull",
+    "push",
     "query_experiments",
     "query_experiments_arrow",
     "query_experiments_polars",
@@ -114,9 +116,9 @@ def add(
 
     *what* is a Hub id, a path (it begins with ``./``, ``../``, ``/`` or ``~``, or is a file),
     or a derived asset's name; *options* are a recipe's own, such as ``vocab_size=4096``.
-    Shards of tokens are made by *executor*, any ``concurrent.futures.Executor`` whose workers
-    share the store. The answer is that of ``cas add --json``: ``[{name, old, new, commit,
-    files, size}]``, sizes in bytes.
+    The work of recipes is done by *executor*, any ``concurrent.futures.Executor`` whose workers
+    share the store, or a remote of the project. The answer is that of ``cas add --json``:
+    ``[{name, old, new, commit, files, size}]``, sizes in bytes.
 
     Raises:
         UsageError, SourceError, AccessDenied, Offline, ViewBlocked: nothing was changed.
@@ -151,7 +153,7 @@ def lock(
     """Pin what is new or changed in the requests (``cas lock``); return what moved.
 
     ``update=["roneneldan/TinyStories"]`` resolves these again, *build* builds what is made of
-    them, with shards of tokens made by *executor*. ``rebuild=[…]`` builds derived assets again
+    them, with the work done by *executor*. ``rebuild=[…]`` builds derived assets again
     and raises NotReproducible where they are not the bytes that are locked. With *check*
     nothing is written and OutOfStep is raised where the lock is not what the requests ask for.
     """
@@ -200,6 +202,34 @@ def pull(
     )  # fmt: skip
     pulled.raise_if_incomplete()
     return pulled.json()
+
+
+def push(*names: str, remote: str | None = None, jobs: int = 16) -> dict[str, Any]:
+    """Put locked assets (all, without names) on a remote, the first or *remote* (``cas push``).
+
+    Returns ``{remote, assets, uploaded_objects, uploaded_bytes}``.
+
+    Raises:
+        UsageError: the project has no such remote.
+        CasError: what is not there, when all the rest is.
+    """
+    from cas import installer
+    from cas.project import current
+
+    done = installer.push(current(), names, remote=remote, jobs=jobs)
+    done.raise_if_incomplete()
+    return done.json()
+
+
+def drop(*names: str, dry_run: bool = False) -> list[dict[str, Any]]:
+    """Remove the local copies of assets that another source has (``cas drop``).
+
+    Returns ``[{name, tree, sources, bytes, dropped}]``; what no source has whole stays.
+    """
+    from cas import installer
+    from cas.project import current
+
+    return [row.json() for row in installer.drop(current(), names, dry_run=dry_run)]
 
 
 def status() -> dict[str, Any]:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cas import lockfile
 from cas.digest import Digest, hash_bytes
 from cas.errors import CasError, ExperimentError, NoProject, StoreError, typed
 from cas.listing import parse_tree_id, tree_id
@@ -25,7 +26,6 @@ from cas.store import (
     read_root,
     settle,
     shared_gc_mutex,
-    standing,
 )
 
 if TYPE_CHECKING:
@@ -144,12 +144,13 @@ def purge(project: Project, word: str) -> list[tuple[str, str]]:
 def _settle(
     project: Project, root: str, *, experiments: Iterable[Digest], forget: Iterable[Digest] = ()
 ) -> None:
+    now = project.present_lock_bytes()
     settle(
         project.store,
         root,
         path=project.root,
-        lock=hash_bytes(project.lock_bytes()),
-        trees=[asset.tree for asset in project.read_lock()],
+        lock=hash_bytes(now),
+        trees=[asset.tree for asset in lockfile.parse(now)],
         experiments=experiments,
         keep_experiments=True,
         forget=forget,
@@ -218,7 +219,7 @@ def given_uses(project: Project, assets: Iterable[str], role: str = "input") -> 
         else:
             asset = lock.find(word)
             name, digest, commit = asset.name, asset.tree, asset.commit
-        if standing(project.store, digest)[0] is None:
+        if project.stores.where(digest) is None:
             raise ExperimentError(
                 f"assets: {word!r}: its tree {tree_id(digest)[:15]}… is not in the store",
                 hint=f"cas pull {typed(name)}",

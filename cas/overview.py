@@ -1,4 +1,4 @@
-"""How a project stands: status, list, files, diff, store. Nothing is changed, no network."""
+"""How a project stands: status, list, files, diff, store. Nothing is changed here."""
 
 from __future__ import annotations
 
@@ -9,26 +9,37 @@ from typing import TYPE_CHECKING, Any
 from cas import lockfile
 from cas.errors import CasError, UsageError, typed
 from cas.installer.care import registered
+from cas.installer.far import holders
 from cas.installer.pull import out_of_step, stale_inputs
 from cas.names import kind_of, view_of
+from cas.progress import QUIET
 from cas.project import look
 from cas.request import HubRequest, RecipeRequest
-from cas.store import read_listing, read_sidecar, standing
+from cas.store import read_listing, read_sidecar, remotes_of, standing
+from cas.store.shared import group_name
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cas.digest import Digest
     from cas.lockfile import Asset, Lockfile
+    from cas.progress import Progress
     from cas.project import Project
     from cas.store import Store
 
 __all__ = ["assets", "changes", "files", "status", "store_report"]
 
 
-def status(project: Project) -> dict[str, Any]:
-    """Return how every asset stands, as ``cas status --json`` says it."""
+def status(project: Project, *, ask: bool = False, progress: Progress = QUIET) -> dict[str, Any]:
+    """Return how every asset stands, as ``cas status --json`` says it.
+
+    With *ask* the remotes are asked what they have, and each row names those that have it.
+    """
     lock = project.read_lock()
     differing = out_of_step(project.read_settings().requests, lock)
     stale = stale_inputs(lock)
     edited = project.edited()
+    held = holders(project, lock, progress=progress) if ask else {}
     rows = []
     for name in sorted({*lock.assets, *differing}):
         asset = lock.assets.get(name)
@@ -44,8 +55,9 @@ def status(project: Project) -> dict[str, Any]:
                 "state": state,
                 "detail": detail,
                 "tree": asset.tree_id if asset else None,
-                "second_copy": _second_copy(asset) if asset else None,
+                "second_copy": _second_copy(project, asset, held) if asset else None,
             }
+            | ({"remotes": held.get(asset.tree, []) if asset else []} if ask else {})
         )
     return {"lock": "out of step" if differing else "in step", "assets": rows}
 
@@ -74,13 +86,14 @@ def assets(project: Project) -> list[dict[str, Any]]:
 def files(project: Project, word: str) -> list[dict[str, Any]]:
     """Return the files of an asset, as ``cas files --json`` says them."""
     asset = project.read_lock().find(word)
-    listing = read_listing(project.store, asset.tree)
+    listing = project.stores.listing(asset.tree)
     if listing is None:
         raise CasError(
             f"the listing of {asset.name!r} is not in the store",
             hint=f"cas pull {typed(asset.name)}",
         )
-    sidecar = read_sidecar(project.store, asset.tree)
+    found = project.stores.where(asset.tree)
+    sidecar = found[1] if found else read_sidecar(project.store, asset.tree)
     rows = []
     for number, (path, digest) in enumerate(listing):
         size = sidecar.sizes[number] if sidecar and len(sidecar.sizes) == len(listing) else None
@@ -136,6 +149,8 @@ def store_report(store: Store, *, largest: int = 0) -> dict[str, Any]:
             for row in registered(store)
         ],
     }
+    if store.shared:
+        report["shared"] = {"group": group_name(os.stat(store.root).st_gid), "trust": store.trust}
     if largest:
         rows = [(s.size, d, s.origin) for d in trees if (s := read_sidecar(store, d))]
         report["largest"] = [
@@ -172,10 +187,15 @@ def _state(project: Project, asset: Asset, edited: set[str]) -> tuple[str, str]:
     return "ok", ""
 
 
-def _second_copy(asset: Asset) -> bool | None:
+def _second_copy(project: Project, asset: Asset, held: Mapping[Digest, list[str]]) -> bool | None:
+    """Say whether another source has it: the Hub, or a remote that was asked or seen to have it."""
+    if asset.tree in held:
+        there = bool(held[asset.tree])
+    else:
+        there = any(remotes_of(read_sidecar(s, asset.tree)) for s in project.stores.written)
     if isinstance(asset.request, RecipeRequest):
-        return None
-    return isinstance(asset.request, HubRequest)
+        return True if there else None
+    return there or isinstance(asset.request, HubRequest)
 
 
 def _file_changes(store: Store, before: Asset | None, after: Asset | None) -> dict[str, Any]:

@@ -199,13 +199,12 @@ def suggestion(word: str) -> str | None:
 def _describe(project: Project, asset: Asset) -> Dataset:
     """Return the entry that fits an asset, else what its files look like."""
     from cas import recipes
-    from cas.store import read_listing
 
     entry = _entry(known(project), asset.name, asset)
     if entry is not None:
         return entry
     path = asset.repo or asset.name
-    listing = read_listing(project.store, asset.tree)
+    listing = project.stores.listing(asset.tree)
     if listing is None:
         return Dataset(path=path, description=_locked(asset))
     paths = [item.path for item in listing]

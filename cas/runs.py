@@ -146,7 +146,9 @@ class LiveRun:
         if asset.startswith("t1:"):
             (use,) = lineage.given_uses(self._project, [asset], role)
             self._used(use)
-            return Path(self._project.store.tree(parse_tree_id(use.tree)))
+            digest = parse_tree_id(use.tree)
+            found = self._project.stores.where(digest)
+            return Path((found[0] if found else self._project.store).tree(digest))
         with self._project.uses.given_to(self._take):
             return Path(self._project.path(asset, role=role))
 
@@ -163,11 +165,10 @@ class LiveRun:
             self._said(self._open().row(row))
 
     def output(self, path: str | os.PathLike[str], *, name: str | None = None) -> Path:
-        """Put a file or directory into the store and its tree into the record, as ``output``.
+        """Put a file or directory into the store, as the record's ``output``; return where it lies.
 
         *name* is ``<kind>/<path>``, by default ``models/<experiment>/<its own name>``. Requests
         and lock stay as they are: ``cas add --from EXPERIMENT NAME`` makes an asset of it.
-        Returns where it lies in the store.
 
         Raises UsageError for a path or a name that can't be taken; StoreError.
         """
@@ -192,11 +193,9 @@ class LiveRun:
             add_bytes(store, Staging(store), taken.listing.data(), publisher)
             publisher.flush()
             tree, _ = build(store, taken.listing, {"local": True}, single=taken.file is not None)
-            trees.add(taken.listing.digest)
-            use = Use(
-                name=name, kind=kind_of(name), role="output", tree=f"t1:{taken.listing.digest}"
-            )
-            self._used(use)
+            digest = taken.listing.digest
+            trees.add(digest)
+            self._used(Use(name=name, kind=kind_of(name), role="output", tree=f"t1:{digest}"))
         return Path(tree, taken.file) if taken.file else Path(tree)
 
     def note(self, text: str) -> None:
@@ -227,6 +226,7 @@ class LiveRun:
             raise UsageError(f"status: expected 'finished' or 'failed', found {status!r}")
         with self._mutex:
             writer = self._open()
+            self._project.uses.gather()
             self._note_moved(writer)
             live = self._made(writer, status)
             self._over.set()
@@ -369,6 +369,7 @@ class LiveRun:
         while not self._over.wait(BEAT_EVERY):
             with self._mutex:
                 if self._writer is not None and not self._over.is_set():
+                    self._project.uses.gather()
                     self._said(self._writer.beat())
 
     def _at_exit(self) -> None:

@@ -83,6 +83,8 @@ def cache_dir() -> str:
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not base.startswith("/"):
         base = os.path.expanduser("~/.cache")
+        if base[0] == "~":  # no HOME, no entry in the list of users: nowhere to keep anything
+            base = "/dev/null"
     return os.path.join(base, "cas")
 
 

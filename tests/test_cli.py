@@ -133,7 +133,7 @@ def test_completion(shell, project, tmp_path):
         assert not done.stderr
         return [line.partition("\t")[0] for line in done.stdout.splitlines()]
 
-    assert complete("pu") == ["pull"]
+    assert complete("pul") == ["pull"]
     assert complete("pull", "dat") == ["datasets/x.txt"]
     assert complete("pull", "--fro") == ["--frozen"]
     assert complete("--project", str(project), "lis") == ["list"]

@@ -45,10 +45,8 @@ def test_every_option_of_a_command_is_documented_and_no_other(name: str):
 
 def examples() -> list[str]:
     found = []
-    for document in ("README.md", "docs/commands.md"):
-        for block in re.findall(
-            r"```(?:sh|console)\n(.*?)```", (ROOT / document).read_text(), re.S
-        ):
+    for document in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for block in re.findall(r"```(?:sh|console)\n(.*?)```", document.read_text(), re.S):
             for line in block.replace("\n             ", " ").splitlines():
                 command = line.removeprefix("$ ")
                 if command.startswith("cas ") and not command.startswith("cas query"):

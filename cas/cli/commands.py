@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cas.cli import analysis, experiments, lineage, report, upkeep
+from cas.cli import analysis, experiments, hooks, lineage, remotes, report, running, serving, upkeep
 from cas.cli.terminal import count, human, join
 from cas.errors import UsageError, typed
 
@@ -143,6 +143,8 @@ def _pin(asset: Asset) -> str:
 def _pull(args: argparse.Namespace, out: Terminal) -> int:
     from cas import installer
 
+    if args.experiments:
+        return remotes.pull_experiments(args, out)
     pulled = installer.pull(
         _project(args),
         args.names,
@@ -171,7 +173,7 @@ def _status(args: argparse.Namespace, out: Terminal) -> int:
     from cas import overview
 
     project = _project(args)
-    report = overview.status(project)
+    report = overview.status(project, ask=args.remote, progress=out)
     lineage.warn_of_bad(project, {row["tree"] for row in report["assets"]}, out)
     wrong = [row for row in report["assets"] if row["state"] not in ("ok",)]
     if out.json:
@@ -185,7 +187,9 @@ def _status(args: argparse.Namespace, out: Terminal) -> int:
             out.say(f"{count(len(report['assets']), 'asset')} {are} locked")
         if {"not pulled", "view missing", "view differs"} & {row["state"] for row in wrong}:
             out.say("cas pull brings what is missing")
-        if alone and args.verbose:
+        if args.remote:
+            remotes.tell_copies(report, out)
+        elif alone and args.verbose:
             out.note(f"no second copy is known of {join(alone)}")
     return 1 if wrong else 0
 
@@ -388,5 +392,9 @@ HANDLERS: dict[str, Callable[[argparse.Namespace, Terminal], int]] = {
     **experiments.HANDLERS,
     **lineage.HANDLERS,
     **report.HANDLERS,
+    **remotes.HANDLERS,
+    **running.HANDLERS,
+    **hooks.HANDLERS,
+    **serving.HANDLERS,
     "completion": upkeep.completion,
 }

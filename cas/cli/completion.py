@@ -6,7 +6,8 @@ from cas.cli.parser import COMMANDS, build, options_of
 
 __all__ = ["script"]
 
-NAMED = ("files", "path", "pull", "edit", "export", "rm", "verify", "why", "outdated", "lock",
+NAMED = ("files", "path", "pull", "push", "drop", "edit", "export", "rm", "verify", "why",
+         "outdated", "lock",
          "tokens")  # fmt: skip
 SHELLS = "bash zsh fish"
 _NAMES = 'cas list --json 2>/dev/null | sed -n \'s/^    "name": "\\(.*\\)",$/\\1/p\''

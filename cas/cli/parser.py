@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cas.cli import experiments, lineage, report
+from cas.cli import experiments, hooks, lineage, remotes, report, running, serving
 from cas.cli.options import COMMANDS, Parser, command, count, general, numbers, seconds
 from cas.errors import UsageError
 from cas.names import near
@@ -175,7 +175,8 @@ def _lock(p: argparse.ArgumentParser) -> None:
 cas pull
 cas pull gpt2 'datasets/nampdn-ai/*'
 cas pull --group my_paper
-cas pull --frozen --offline""",
+cas pull --frozen --offline
+cas pull --experiments""",
 )
 def _pull(p: argparse.ArgumentParser) -> None:
     p.add_argument("names", nargs="*", metavar="NAME", help="names or globs; all by default")
@@ -188,11 +189,17 @@ def _pull(p: argparse.ArgumentParser) -> None:
     p.add_argument("--relink", action="store_true",
                    help="also move views into a store that can't be seen")  # fmt: skip
     p.add_argument("--jobs", type=count, default=8, metavar="N", help="downloads at a time (8)")
+    p.add_argument("--experiments", action="store_true",
+                   help="experiments of the remotes instead, with what they name")  # fmt: skip
 
 
-@command("status", "tell whether everything is as it is locked", "cas status\ncas status --json")
+@command(
+    "status", "tell whether everything is as it is locked",
+    "cas status\ncas status --json\ncas status --remote",
+)  # fmt: skip
 def _status(p: argparse.ArgumentParser) -> None:
-    del p
+    p.add_argument("--remote", action="store_true",
+                   help="ask the remotes what they have; what has no second copy")  # fmt: skip
 
 
 @command("list", "list the pinned assets", "cas list\ncas list --json")
@@ -269,13 +276,17 @@ def _adopt(p: argparse.ArgumentParser) -> None:
     p.add_argument("--no-hub", action="store_true", help="do not ask the Hub for the same files")
 
 
+COMMANDS.update(remotes.COMMANDS)
+
+
 @command(
     "verify",
     "read back what is stored",
     """\
 cas verify
 cas verify --full
-cas verify gpt2 --fast --repair""",
+cas verify gpt2 --fast --repair
+cas verify --remote lab --full --repair""",
 )
 def _verify(p: argparse.ArgumentParser) -> None:
     p.add_argument("names", nargs="*", metavar="NAME", help="the whole store by default")
@@ -287,6 +298,8 @@ def _verify(p: argparse.ArgumentParser) -> None:
     p.add_argument("--repair", action="store_true", help="fetch damaged files again")
     p.add_argument("--cold", action="store_true",
                    help="read the disk, not what memory holds of it")  # fmt: skip
+    p.add_argument("--remote", metavar="REMOTE",
+                   help="what a remote has of the locked assets, instead of the store")  # fmt: skip
 
 
 @command(
@@ -314,12 +327,15 @@ def _gc(p: argparse.ArgumentParser) -> None:
 cas store
 cas store --largest 10
 cas store move /data/cas
+cas store init --shared /data/cas --group ml
 cas store rm""",
 )
 def _store(p: argparse.ArgumentParser) -> None:
-    p.add_argument("action", nargs="*", metavar="move DIR | rm")
+    p.add_argument("action", nargs="*", metavar="init | move DIR | rm")
     p.add_argument("--largest", type=int, nargs="?", const=10, default=0, metavar="N",
                    help="also the N largest trees (10)")  # fmt: skip
+    p.add_argument("--shared", metavar="DIR", help="init: a store that a group writes together")
+    p.add_argument("--group", metavar="GROUP", help="init: that group, by name or number")
     p.add_argument("--local-too", action="store_true",
                    help="rm: also what no other source is known to have")  # fmt: skip
 
@@ -349,6 +365,9 @@ def _tokens(p: argparse.ArgumentParser) -> None:
 COMMANDS.update(experiments.COMMANDS)
 COMMANDS.update(lineage.COMMANDS)
 COMMANDS.update(report.COMMANDS)
+COMMANDS.update(running.COMMANDS)
+COMMANDS.update(hooks.COMMANDS)
+COMMANDS.update(serving.COMMANDS)
 
 
 @command(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from cas.cli import remotes, stores
 from cas.cli.terminal import count, human, join
 from cas.project import Project
 
@@ -42,6 +43,8 @@ def verify(args: argparse.Namespace, out: Terminal) -> int:
     """Read back what is stored; exit 1 for damage."""
     from cas import installer
 
+    if args.remote:
+        return remotes.verify(args, out)
     level: Level = args.level or "stat"
     result, names = installer.verify_assets(
         Project.find(args.project),
@@ -108,11 +111,13 @@ def store(args: argparse.Namespace, out: Terminal) -> int:
         case ["move", directory]:
             report = {"path": move_store(open_user_store(), directory, progress=out)}
             out.say(f"the store is {report['path']} now")
+        case ["init"]:
+            report = stores.init(args, out)
         case ["rm"]:
             report = {"path": remove_store(open_user_store(), local_too=args.local_too)}
             out.say(f"{report['path']} was removed")
         case _:
-            raise UsageError(f"{' '.join(args.action)!r}: expected 'move DIR' or 'rm'",
+            raise UsageError(f"{' '.join(args.action)!r}: expected 'init', 'move DIR' or 'rm'",
                              hint="cas store --help")  # fmt: skip
     if out.json:
         out.document(report)
@@ -123,6 +128,8 @@ def store(args: argparse.Namespace, out: Terminal) -> int:
 
 def _print_store(report: dict[str, Any], out: Terminal) -> None:
     out.data(report["path"])
+    for line in stores.told(report):
+        out.data(line)
     out.data(f"{count(report['objects'], 'object')}, {human(report['bytes'])}, "
              f"in {count(report['trees'], 'tree')}")  # fmt: skip
     if report["projects"]:

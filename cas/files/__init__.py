@@ -29,6 +29,7 @@ from cas.files.write import (
     NO_LINKS,
     exchange,
     make_dirs,
+    mode_beside,
     replace,
     replace_symlink,
     umask,
@@ -38,7 +39,7 @@ from cas.files.write import (
 __all__ = [
     "FSYNC_MANY", "NO_LINKS", "PREFIX", "copy_file", "copy_range", "discard", "exchange",
     "file_system", "folds_case", "fsync_dir", "hold", "host", "is_temporary", "kept_mode",
-    "locks_hold", "make_dirs", "named", "reflink", "reflink_fd", "remove_tree", "replace",
-    "replace_symlink", "start_writeback", "sweep", "sync_all", "sync_open", "temporary_name",
-    "umask", "write_new", "writer_is_alive", "writer_is_dead",
+    "locks_hold", "make_dirs", "mode_beside", "named", "reflink", "reflink_fd", "remove_tree",
+    "replace", "replace_symlink", "start_writeback", "sweep", "sync_all", "sync_open",
+    "temporary_name", "umask", "write_new", "writer_is_alive", "writer_is_dead",
 ]  # fmt: skip

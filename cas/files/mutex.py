@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from contextlib import contextmanager
 
 from cas.files.sync import named
-from cas.files.write import umask
+from cas.files.write import mode_beside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _has_name(fd: int, path: Path) -> bool:
 
 def _open(path: str) -> int:
     # without O_CREAT first: under fs.protected_regular it fails on another user's file
-    for _ in range(100):
+    for attempt in range(100):
         for flags in (os.O_RDWR, os.O_RDONLY):
             try:
                 return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -79,9 +80,10 @@ def _open(path: str) -> int:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
+            time.sleep(min(attempt, 5) / 1000)  # another user's, who opens it to others just now
             continue
         with named(path):
-            os.fchmod(fd, 0o664 & ~umask())
+            os.fchmod(fd, mode_beside(path, 0o664))
         return fd
     raise OSError(errno.EACCES, os.strerror(errno.EACCES), path)
 

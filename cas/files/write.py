@@ -10,7 +10,16 @@ from functools import cache
 from cas.files.names import discard, temporary_name
 from cas.files.sync import fsync_dir, libc, named
 
-__all__ = ["NO_LINKS", "exchange", "make_dirs", "replace", "replace_symlink", "umask", "write_new"]
+__all__ = [
+    "NO_LINKS",
+    "exchange",
+    "make_dirs",
+    "mode_beside",
+    "replace",
+    "replace_symlink",
+    "umask",
+    "write_new",
+]
 
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 """What ``link`` says where a file system, or its rules, have no hard links."""
@@ -129,6 +138,16 @@ def umask() -> int:
     value = os.umask(0o077)
     os.umask(value)
     return value
+
+
+def mode_beside(path: Path, mode: int) -> int:
+    """Return the permissions of a new file: *mode* less the umask, or whole for a group's.
+
+    A directory that its group may write is one that several users share, whatever the umask
+    of the one who makes a file in it.
+    """
+    above = os.stat(os.path.dirname(os.fspath(path)) or ".").st_mode
+    return mode if above & stat.S_IWGRP else mode & ~umask()
 
 
 def _write(path: str, data: bytes, mode: int) -> None:

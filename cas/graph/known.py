@@ -18,7 +18,7 @@ from cas.names import kind_of
 from cas.project import Project
 from cas.project.held import root_id_of
 from cas.store import read_root, read_sidecar, root_ids
-from cas.store.objects import is_marked
+from cas.store.damage import is_marked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -18,9 +18,11 @@ from cas.errors import (
     SourceError,
     typed,
 )
+from cas.installer.apart import borrow, bring_apart, goes_apart
 from cas.installer.cached import adopt
 from cas.installer.derive import from_recipe
 from cas.installer.origin import origin_of
+from cas.installer.remotes import Remotes, missing_of, worse
 from cas.installer.space import check_space
 from cas.installer.turn import one_download
 from cas.listing import Listing, tree_id
@@ -29,10 +31,12 @@ from cas.project import look
 from cas.request import HubRequest, LocalRequest, RecipeRequest
 from cas.store import (
     Publisher,
+    Spoiled,
     Staging,
     add_bytes,
     build,
     check_twins,
+    note_remote,
     read_listing,
     read_sidecar,
     rebuilt_listing,
@@ -73,11 +77,12 @@ class Bringer:
         self.offline = offline
         self.jobs = jobs
         self.executor = executor
-        """Where shards of tokens are made; None: processes of this machine."""
+        """Where the work of recipes is done; None: processes of this machine."""
         self.files = 0
         """Files that came over the network."""
         self.bytes = 0
         self._staging: Staging | None = None
+        self.remotes = Remotes(project, offline=offline, progress=progress)
         self.making: set[str] = set()
         """Derived assets whose inputs are being brought: none of them is made of itself."""
 
@@ -98,6 +103,18 @@ class Bringer:
             NotReproducible: its recipe made other bytes than those locked.
             Vanished: an object went meanwhile; start the call again.
         """
+        if goes_apart(self, asset):
+            return bring_apart(self, asset)
+        try:
+            return self._bring(asset)
+        except Spoiled as error:
+            if self.store is not self.project.store:
+                raise
+            self.progress.note(f"{asset.name}: {error}; it goes to your own store")
+            return bring_apart(self, asset)
+
+    def _bring(self, asset: Asset) -> str:
+        self.store.need_writable()
         listing = read_listing(self.store, asset.tree)
         if listing is None and os.path.isdir(self.store.tree(asset.tree)):
             listing = rebuilt_listing(self.store, asset.tree)
@@ -107,22 +124,42 @@ class Bringer:
                     if standing(self.store, asset.tree)[0]:
                         return self.store.tree(asset.tree)
                     self._staging = None  # the other one may have left partials to go on from
-                listing = self.source(asset, listing)
+                listing = listing or self.project.stores.listing(asset.tree)
+                if listing is None or not borrow(self, listing):
+                    listing = self.source(asset, listing)
                 self.put_listing(listing)
-                return build(self.store, listing, origin_of(asset), single=bool(asset.file))[0]
+                path, _ = build(self.store, listing, origin_of(asset), single=bool(asset.file))
+                if url := self.remotes.served.get(asset.tree):
+                    note_remote(self.store, asset.tree, url)
+                return path
         self.put_listing(listing)
         path, _ = build(self.store, listing, origin_of(asset), single=bool(asset.file))
         return path
 
+    def enter(self, store: Store) -> None:
+        """Bring into *store* from now on, and count anew."""
+        self.store, self._staging = store, None
+        self.files = self.bytes = 0
+
     def source(self, asset: Asset, listing: Listing | None = None) -> Listing:
-        """Bring what is missing of an asset from its source: the Hub, its recipe, its file."""
-        match asset.request:
-            case HubRequest():
-                return self._from_hub(asset, asset.request, listing)
-            case RecipeRequest():
-                return from_recipe(self, asset)
-            case LocalRequest():
-                return self._from_source(asset, asset.request)
+        """Bring what is missing of an asset: from the remotes, the Hub, its recipe, its file."""
+        listing = self.remotes.bring(
+            self, asset.tree, asset.name, listing, files=asset.files, size=asset.size
+        )
+        if listing is not None and not missing_of(self.store, listing):
+            return listing
+        try:
+            match asset.request:
+                case HubRequest():
+                    return self._from_hub(asset, asset.request, listing)
+                case RecipeRequest():
+                    return from_recipe(self, asset)
+                case LocalRequest():
+                    return self._from_source(asset, asset.request)
+        except (SourceError, IntegrityError) as error:
+            raise worse(
+                error, self.remotes.errors, network=isinstance(asset.request, HubRequest)
+            ) from None
 
     def put_listing(self, listing: Listing) -> None:
         """Store the listing itself, durable."""

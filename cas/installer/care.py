@@ -15,10 +15,12 @@ from cas.names import view_of
 from cas.progress import QUIET
 from cas.project import holds, look
 from cas.project.held import root_id_of
+from cas.project.places import own_store_beside
 from cas.request import HubRequest
 from cas.store import (
     GRACE,
     Bad,
+    Spoiled,
     collect,
     make_durable,
     mend,
@@ -166,7 +168,7 @@ def _repair(project: Project, lock: Lockfile, result: Verified, progress: Progre
     _tell_failed(result, failed, progress)
     make_durable(store, fixed & result.trees)
     _repair_root(project, result, fixed)
-    loose = {d for d in damaged if d not in fixed and d in usable(store, {d: None})}
+    loose = {d for d in damaged if d not in fixed and _made_read_only(store, d)}
     wanted = _wanted(listings, fixed) | _of_experiments(store)
     gone = {d for d in damaged if d not in fixed and not store.has(d)} - wanted
     result.bad = [bad for bad in result.bad if bad.hash not in fixed | loose | gone]
@@ -213,8 +215,14 @@ def _wanted(listings: Mapping[Digest, Listing], fixed: set[Digest]) -> set[Diges
 
 
 def _made_read_only(store: Store, digest: Digest) -> bool:
-    """Say whether an object was only writable, its bytes right; else it is in quarantine now."""
-    return digest in usable(store, {digest: None})
+    """Say whether an object was only writable, its bytes right.
+
+    Else it is in quarantine now, or another user's and stays where it is.
+    """
+    try:
+        return digest in usable(store, {digest: None})
+    except Spoiled:
+        return False
 
 
 def _missing(store: Store, listing: Listing) -> list[Digest]:
@@ -230,6 +238,10 @@ def _bring_again(bringer: Bringer, tree: Digest, asset: Asset | None) -> Listing
     from cas import lockfile
 
     if asset is None:
+        here = read_listing(bringer.store, tree)
+        listing = bringer.remotes.bring(bringer, tree, f"t1:{tree[:12]}…", here)
+        if listing is not None and not _missing(bringer.store, listing):
+            return listing
         sidecar = read_sidecar(bringer.store, tree)
         origin: Any = sidecar.origin.get("hub") if sidecar else None
         if not isinstance(origin, dict):
@@ -275,21 +287,30 @@ def collect_garbage(
     ignore_experiments: bool = False,
     now: datetime | None = None,
 ) -> Collected:
-    """Remove from the store what no project, experiment or recent use refers to (``gc``)."""
+    """Remove from the store what no project, experiment or recent use refers to (``gc``).
+
+    Of a shared one that is what this user put there, unless it is his own or he is root; then
+    also from his own store beside it.
+    """
 
     def of_project(path: str) -> tuple[set[Digest], set[Digest]] | None:
         return holds(path, experiments=not ignore_experiments)
 
-    return collect(
-        store,
-        project_holds=of_project,
-        root_of=root_id_of,
-        older_than=older_than,
-        dry_run=dry_run,
-        local_too=local_too,
-        drop_experiments=ignore_experiments,
-        now=now,
-    )
+    def clean(one: Store) -> Collected:
+        return collect(
+            one,
+            project_holds=of_project,
+            root_of=root_id_of,
+            older_than=older_than,
+            dry_run=dry_run,
+            local_too=local_too,
+            drop_experiments=ignore_experiments,
+            now=now,
+        )
+
+    result = clean(store)
+    beside = own_store_beside(store)
+    return result.with_more(clean(beside)) if beside else result
 
 
 def registered(store: Store) -> list[dict[str, Any]]:

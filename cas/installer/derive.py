@@ -23,7 +23,8 @@ from cas.installer.turn import one_download
 from cas.listing import Listing, tree_id
 from cas.progress import QUIET
 from cas.request import RecipeRequest
-from cas.store import read_listing, rebuilt_listing, recall, remember, standing
+from cas.store import open_store, read_listing, rebuilt_listing, recall, remember
+from cas.warm import tree_of_link
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -113,12 +114,12 @@ def inputs_of(
         if source is not None and source.tree == wanted:
             here = bringer.project.tree_of(source)
             path = here[0] if here else _brought(bringer, name, source)
-        elif wanted is not None and standing(bringer.store, wanted)[0]:
-            path = bringer.store.tree(wanted)  # it moved, and what it was is still here
+        elif wanted is not None and (stands := bringer.project.stores.where(wanted)):
+            path = stands[0].tree(wanted)  # it moved, and what it was is still here
         else:
             raise _gone(name, word, source)
         tree = Digest(wanted)
-        listing = read_listing(bringer.store, tree) or rebuilt_listing(bringer.store, tree)
+        listing = bringer.project.stores.listing(tree) or _listing_at(bringer.store, tree, path)
         if listing is None:
             raise StoreError(f"the listing of {word!r} is lost", hint="cas verify --repair")
         found[role] = Input(name=word, tree=tree, path=path, listing=listing, asset=source)
@@ -160,6 +161,13 @@ def build_recipe(
     return made
 
 
+def _listing_at(store: Store, tree: Digest, path: str) -> Listing | None:
+    """Return the listing of the tree at *path*, which may lie in a store that only a view names."""
+    if (place := tree_of_link(path)) and place[0] != store.root:
+        store = open_store(place[0], create=False, named=False)
+    return read_listing(store, tree) or rebuilt_listing(store, tree)
+
+
 def recipe_id(bringer: Bringer, request: RecipeRequest, assets: Mapping[str, Asset]) -> str | None:
     """Return the id that a recipe has on its inputs' pins as they are; None: it can't be told.
 
@@ -168,7 +176,7 @@ def recipe_id(bringer: Bringer, request: RecipeRequest, assets: Mapping[str, Ass
     """
     inputs = {}
     for role, asset in assets.items():
-        listing = read_listing(bringer.store, asset.tree)
+        listing = bringer.project.stores.listing(asset.tree)
         if listing is None:
             return None
         here = bringer.project.tree_of(asset)
@@ -243,6 +251,7 @@ def _run(bringer: Bringer, name: str, plan: _Plan, text: Input, *, anew: bool) -
 
 
 def _encode(bringer: Bringer, plan: TokensPlan, text: Input, *, anew: bool) -> Made:
+    from cas.installer.afar import reaching
     from cas.installer.shards import build_tokens
 
     shards = build_tokens(
@@ -250,7 +259,7 @@ def _encode(bringer: Bringer, plan: TokensPlan, text: Input, *, anew: bool) -> M
         plan,
         Path(text.path),
         progress=bringer.progress,
-        executor=bringer.executor,
+        executor=reaching(bringer, dict(text.listing.entries)),
         anew=anew,
     )
     return Made(
@@ -266,6 +275,8 @@ def _encode(bringer: Bringer, plan: TokensPlan, text: Input, *, anew: bool) -> M
 def _train(
     bringer: Bringer, name: str, recipe: BpeRecipe, files: list[str], identity: str, text: Input
 ) -> Made:
+    from cas.installer.afar import reaching
+
     progress = bringer.progress
     work = bringer.store.place("staging", temporary_name())
     os.mkdir(work, 0o700)
@@ -280,8 +291,9 @@ def _train(
     try:
         size = sum(os.path.getsize(os.path.join(text.path, file)) for file in files)
         progress.begin(f"build {name}", size=size)
+        executor = reaching(bringer, dict(text.listing.entries))
         try:
-            built = recipe.build(Path(text.path), files, Path(work), count)
+            built = recipe.build(Path(text.path), files, Path(work), count, executor)
         finally:
             progress.end()
         imported = import_path(bringer.store, work, progress=QUIET)  # three small files

@@ -178,5 +178,5 @@ def unlink_view(project: Project, name: str) -> str | None:
 
 
 def _visible(project: Project, store: str) -> bool:
-    """Say whether a store is here; the project's own is, also where it was removed by hand."""
-    return store == project.store.root or os.path.exists(os.path.join(store, "VERSION"))
+    """Say whether a store is here; the user's own ones are, also where removed by hand."""
+    return os.path.exists(os.path.join(store, "VERSION")) or project.stores.fills(store)

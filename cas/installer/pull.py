@@ -24,6 +24,7 @@ from cas.errors import (
     StoreError,
 )
 from cas.files import sweep
+from cas.installer.apart import goes_apart
 from cas.installer.bring import Bringer
 from cas.installer.link import Linked, check_views, link_views, sweep_project
 from cas.names import view_of
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from cas.progress import Progress
     from cas.project import Project
     from cas.request import Request
-    from cas.store import Call
+    from cas.store import Call, Store
 
 __all__ = ["Pulled", "check_in_step", "needs_of", "out_of_step", "pull", "stale_inputs"]
 
@@ -183,6 +184,8 @@ def pull(
     """
     lock_bytes, requests_bytes = project.lock_bytes(), project.requests_bytes()
     lock = lockfile.parse(lock_bytes)
+    if project.past:  # an experiment's lock stands in: the views stay the project's own
+        views, frozen = False, True
     sweep_project(project, lock.assets)
     words, groups = list(words), list(groups)
     if not frozen:
@@ -199,6 +202,7 @@ def pull(
         wanted, seen = assets, Linked()
     for name in seen.kept_edits:
         progress.note(f"{name} is being edited: {view_of(name)} was left as it is")
+    project.stores.listen(progress.note)
     for _ in range(TRIES):
         bringer = Bringer(project, lock, progress=progress, offline=offline, jobs=jobs)
         try:
@@ -258,14 +262,17 @@ def _call(
                 result.failed.append((asset, error))
                 continue
             stand.append((asset, path))
+        written = project.stores.written
         for asset, path in stand:
             if project.tree_of(asset) is None:
                 raise Vanished(f"tree {asset.tree_id} went while it was being linked")
-            if path == store.tree(asset.tree):
-                note_use(store, asset.tree, time.time())
+            for one in written:
+                if path == one.tree(asset.tree):
+                    note_use(one, asset.tree, time.time())
         if link:
             if call:
-                make_durable(store, [asset.tree for asset, _ in stand])
+                for one in written:
+                    make_durable(one, [asset.tree for asset, _ in stand])
             link_views(project, stand, seen, force=force)
         result.assets = len(stand)
         result.linked = seen.changed
@@ -279,7 +286,7 @@ def _call(
 
 
 def _bring(bringer: Bringer, asset: Asset) -> str:
-    if bringer.store.readonly:
+    if bringer.store.readonly and not goes_apart(bringer, asset):
         _, why = standing(bringer.store, asset.tree)
         raise NotPulled(
             f"{asset.name!r}: {why}, and the store {bringer.store.root} can't be written: "
@@ -324,19 +331,22 @@ def _settle(project: Project, lock: Lockfile, progress: Progress) -> None:
     The lock is read again: it may have moved during a long pull, and what it names now counts.
     *lock* stands in where it can't be parsed.
     """
-    lock_bytes = project.lock_bytes()
+    lock_bytes = project.present_lock_bytes()
     try:
         lock = lockfile.parse(lock_bytes)
     except LockfileError:
         pass
-    store = project.store
-    if store.readonly:
-        if os.path.isdir(store.root):
+    for store in project.stores.written:
+        if not store.readonly:
+            _settle_in(store, project, lock, hash_bytes(lock_bytes))
+        elif os.path.isdir(store.root):
             progress.note(
                 f"the store {store.root} can't be written ({store.readonly}): "
                 "its gc does not know of this project"
             )
-        return
+
+
+def _settle_in(store: Store, project: Project, lock: Lockfile, sha256: Digest) -> None:
     root = project.root_id(draw=True) or ""
     try:
         read_root(store, root)
@@ -348,7 +358,7 @@ def _settle(project: Project, lock: Lockfile, progress: Progress) -> None:
         store,
         root,
         path=project.root,
-        lock=hash_bytes(lock_bytes),
+        lock=sha256,
         trees=[asset.tree for asset in lock],
         experiments=experiments,
         keep_experiments=True,

@@ -39,6 +39,7 @@ from cas.store import (
     root_ids,
 )
 from cas.store.layout import ROOMS
+from cas.store.shared import SETTINGS, share_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +59,7 @@ def move_store(store: Store, directory: str, *, progress: Progress = QUIET) -> s
 
     Raises UsageError, StoreError, IntegrityError: then the old store is as it was.
     """
-    store.need_writable()
+    _need_owner(store)
     target = os.path.abspath(os.path.expanduser(directory))
     if os.path.lexists(target) and (not os.path.isdir(target) or os.listdir(target)):
         raise UsageError(f"{directory!r}: expected an absent or empty directory")
@@ -91,6 +92,16 @@ def move_store(store: Store, directory: str, *, progress: Progress = QUIET) -> s
     return target
 
 
+def _need_owner(store: Store) -> None:
+    """Raise StoreError where a shared store is not this user's to move or remove."""
+    store.need_writable()
+    if store.shared and os.geteuid() not in (0, owner := os.stat(store.root).st_uid):
+        raise StoreError(
+            f"the store {store.root} is shared, and user {owner}'s to move or remove",
+            hint="cas gc removes what is yours in it",
+        )
+
+
 @contextmanager
 def _alone(store: Store, later: str) -> Iterator[None]:
     """Hold the store so that no call can begin, and refuse where one is under way."""
@@ -109,6 +120,7 @@ def _empty(store: Store) -> None:
         if os.path.lexists(store.place(room)):
             remove_tree(store.place(room))
     sweep(store.root)
+    discard(store.place(SETTINGS))
     discard(store.place("VERSION"))
     try:
         os.rmdir(store.root)
@@ -122,7 +134,7 @@ def remove_store(store: Store, *, local_too: bool = False) -> str:
     Raises StoreError where it holds trees that no other source is known to have, unless
     *local_too*; or where it is in use.
     """
-    store.need_writable()
+    _need_owner(store)
     local = [digest for digest, _ in store.trees() if only_copy(store, digest)]
     if local and not local_too:
         raise StoreError(
@@ -138,6 +150,10 @@ def remove_store(store: Store, *, local_too: bool = False) -> str:
 def _copy(store: Store, target: str, progress: Progress) -> None:
     new = open_store(target)
     new.need_writable()
+    if store.shared:
+        new = share_store(target, str(os.stat(store.root).st_gid))
+        if os.path.isfile(store.place(SETTINGS)):
+            shutil.copy2(store.place(SETTINGS), new.place(SETTINGS))
     rows = [(digest, entry.path) for digest, entry in store.objects()]
     size = sum(os.stat(path).st_size for _, path in rows)
     check_space(new, size)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cas.errors import UnknownAsset
 from cas.listing import tree_id
 from cas.lockfile.tables import toml, toml_key
-from cas.names import find
+from cas.names import find, near
 from cas.request import HubRequest, Request
 
 if TYPE_CHECKING:
@@ -88,9 +88,12 @@ class Lockfile:
         if not words and not groups:
             return list(self)
         chosen = {a.name for a in self if groups & set(a.request.groups)}
-        if groups and not chosen:
+        known = {group for a in self for group in a.request.groups}
+        for group in sorted(groups - known):
+            close = near(group, known)
             raise UnknownAsset(
-                f"no asset is in the group {', '.join(sorted(map(repr, groups)))}",
+                f"no asset is in the group {group!r:.200}"
+                + (f"; near: {', '.join(map(repr, close))}" if close else ""),
                 hint='groups = ["NAME"] in a request of pyproject.toml makes one',
             )
         for word in words:

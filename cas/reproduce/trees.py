@@ -16,6 +16,7 @@ from cas import lockfile
 from cas.digest import Digest, is_digest
 from cas.errors import CasError, Offline, StoreError
 from cas.installer import Bringer
+from cas.installer.remotes import bring_tree
 from cas.listing import parse_tree_id
 from cas.lockfile import Asset, Lockfile
 from cas.names import check_name, kind_of
@@ -25,7 +26,6 @@ from cas.store import (
     announce,
     end,
     note_use,
-    read_listing,
     read_object,
     shared_gc_mutex,
     standing,
@@ -126,22 +126,26 @@ def _bring(
     offline: bool,
     progress: Progress,
 ) -> None:
-    sidecar, why = standing(project.store, digest)
-    if sidecar is None:
-        if asset is None:
-            raise StoreError(f"{had.name!r}: {why}, and no source is known to have it")
+    found = project.stores.where(digest)
+    if found is None:
+        _, why = standing(project.store, digest)
         project.store.need_writable()
         for attempt in range(TRIES):
             bringer = Bringer(project, lock, progress=progress, offline=offline, jobs=8)
             try:
-                bringer.bring(asset)
+                if asset is not None:
+                    bringer.bring(asset)
+                elif not bring_tree(bringer, digest, had.name):
+                    raise StoreError(f"{had.name!r}: {why}, and no source is known to have it")
                 break
             except Vanished:
                 if attempt == TRIES - 1:
                     raise
         had.state = "fetched"
-    note_use(project.store, digest, time.time())
-    tree = project.store.tree(digest)
+        found = project.stores.where(digest)
+    store = found[0] if found else project.store
+    note_use(store, digest, time.time())
+    tree = store.tree(digest)
     file = asset.file if asset else _only_file(project, had.name, digest)
     had.target = os.path.join(tree, file) if file else tree
 
@@ -151,7 +155,7 @@ def _only_file(project: Project, name: str, digest: Digest) -> str | None:
 
     That is what a run has put into the store as one file, ``best.pt`` as ``models/exp_002.pt``.
     """
-    listing = read_listing(project.store, digest)
+    listing = project.stores.listing(digest)
     if listing is None or len(listing) != 1:
         return None
     (path, _) = listing.entries[0]

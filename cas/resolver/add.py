@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cas.errors import ListingError, StoreError, UsageError, typed
 from cas.files import discard, exchange, fsync_dir, temporary_name
 from cas.installer import Bringer, link_views
+from cas.installer.apart import into_own
 from cas.installer.link import Linked, check_views, sweep_project
 from cas.installer.local import take_away
 from cas.installer.pull import stale_inputs
@@ -19,11 +20,11 @@ from cas.names import check_name, check_names, view_of
 from cas.progress import QUIET
 from cas.request import LocalRequest, RecipeRequest, Request
 from cas.resolver import pin
-from cas.resolver.lock import announced, tell_stale
+from cas.resolver.lock import announced, same_request, tell_stale
 from cas.resolver.meaning import AddOptions, meaning
 from cas.resolver.pin import Move, move_of
 from cas.resolver.write import change_lock, change_requests, check_writable, one_writer
-from cas.store import Vanished, make_durable
+from cas.store import Spoiled, Vanished, make_durable
 
 if TYPE_CHECKING:
     from cas.lockfile import Asset
@@ -100,11 +101,16 @@ def add(
             break
         except Vanished:
             continue
+        except Spoiled as error:
+            if bringer.store is not project.store:
+                raise
+            progress.note(f"{name}: {error}; it goes to your own store")
+            bringer = into_own(bringer)
     else:
         raise StoreError(f"the store {project.store.root} loses what is put into it",
                          hint="cas verify")  # fmt: skip
     if options.move and place and not own_view:
-        take_away(project.store, place, new, progress)
+        take_away(bringer.store, place, new, progress)
     if old and old.tree != new.tree:
         for user, source in stale_inputs(project.read_lock()).items():
             if source == name:
@@ -136,11 +142,11 @@ def _pin(
         return replace(new, extra=old.extra) if old else new
     if isinstance(request, RecipeRequest):
         trees = {role: bringer.lock.find(word).tree for role, word in request.inputs.items()}
-        if old and old.request == request and trees == old.inputs:
-            return old
+        if old and same_request(old.request, request) and trees == old.inputs:
+            return replace(old, request=request)
         return pin.pin_recipe(bringer, name, request)
-    if old and old.request == request:
-        return old  # add keeps a pin; lock --update moves it
+    if old and same_request(old.request, request):
+        return replace(old, request=request)  # add keeps a pin; lock --update moves it
     return pin.pin_hub(bringer, name, request, old, pin.resolve(bringer, request))
 
 
@@ -156,7 +162,8 @@ def publish(
         if options.pull:
             found = project.tree_of(new)
             path = found[0] if found else bringer.bring(new)
-            make_durable(project.store, [new.tree])  # who built it may have been stopped there
+            for store in project.stores.written:  # who built it may have been stopped there
+                make_durable(store, [new.tree])
             if not own_view:
                 seen = link_views(project, [(new, path)], Linked())
                 if seen.refused:

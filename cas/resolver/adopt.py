@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from cas.digest import CHUNK, git_blob_hasher
 from cas.errors import CasError, UsageError, typed
 from cas.installer import Bringer
+from cas.installer.apart import into_own
 from cas.installer.link import sweep_project, sync_views
 from cas.installer.local import files_below
 from cas.installer.pull import needs_of
@@ -144,15 +145,18 @@ def _adopt(
     request = LocalRequest(local=row.path)
     old = lock.assets.get(row.name)
     snapshot = None
+    taker = bringer
+    if project.store.shared and (old.access if old else ask_hub):
+        taker = into_own(bringer)  # it may be gated: it is shared when that is known
     for _ in range(5):
         try:
-            new = pin.pin_local(bringer, row.name, request, place, move=True, tree=False)
+            new = pin.pin_local(taker, row.name, request, place, move=True, tree=False)
             if old is not None:
                 new = _as_locked(old, new, row.path)
             elif ask_hub and snapshot is None and os.path.isdir(place):
-                snapshot = _on_hub(bringer, row.name, place, inside, new)
+                snapshot = _on_hub(taker, row.name, place, inside, new)
             if old is None and snapshot is not None:
-                new = _pinned(bringer, new, snapshot)
+                new = _pinned(taker, new, snapshot)
             publish(project, bringer, new, AddOptions(), own_view=True)
             break
         except Vanished:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from cas.progress import Progress
     from cas.project import Project
 
-__all__ = ["LockOptions", "check", "lock", "merge", "outdated"]
+__all__ = ["LockOptions", "check", "lock", "merge", "outdated", "same_request"]
 
 
 def check(project: Project) -> None:
@@ -69,7 +69,7 @@ class LockOptions:
     dry_run: bool = False
     offline: bool = False
     executor: Executor | None = None
-    """Where shards of tokens are made; None: processes of this machine."""
+    """Where the work of recipes is done; None: processes of this machine."""
 
 
 def lock(
@@ -231,7 +231,7 @@ def _pin(
     from dataclasses import replace
 
     pin.check_request(request)
-    fresh = old is None or not _same_request(old.request, request)
+    fresh = old is None or not same_request(old.request, request)
     if isinstance(request, RecipeRequest):
         kept = None if fresh else old
         return pin_derived(
@@ -261,7 +261,7 @@ def _pin(
     return pin.pin_hub(bringer, name, request, old, snapshot)
 
 
-def _same_request(old: Request, new: Request) -> bool:
+def same_request(old: Request, new: Request) -> bool:
     """Say whether two requests pin the same: groups and keep decide no bytes."""
     loose = ("groups", "keep")
     a, b = old.table(), new.table()

@@ -59,7 +59,7 @@ class AddOptions:
     offline: bool = False
     jobs: int = 8
     executor: Executor | None = None
-    """Where shards of tokens are made; None: processes of this machine."""
+    """Where the work of recipes is done; None: processes of this machine."""
 
 
 def meaning(
@@ -134,7 +134,7 @@ def _again(
             exclude=options.exclude or old.exclude,
             groups=options.groups or old.groups,
         ), ""  # fmt: skip
-    return name, old, ""
+    return name, replace(old, groups=options.groups or old.groups), ""
 
 
 def _hub(kind: str | None, repo: str, options: AddOptions) -> tuple[str, Request, str]:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from cas.errors import CasError, UsageError
 from cas.installer import check_source, import_path, origin_of
+from cas.installer.apart import access_of, into_own, is_apart
 from cas.installer.derive import build_recipe, inputs_of
 from cas.installer.local import measure_path
 from cas.listing import Listing, twins, unportable
 from cas.lockfile import Asset
 from cas.project import look
 from cas.request import HubRequest, LocalRequest, RecipeRequest, Request
-from cas.store import build, read_listing
+from cas.store import build
 
 if TYPE_CHECKING:
     from cas.hub import Snapshot
@@ -57,8 +58,9 @@ class Move:
 
 def move_of(bringer: Bringer, name: str, old: Asset | None, new: Asset | None) -> Move:
     """Return what moved between two pins, with their files where both listings are here."""
-    before = read_listing(bringer.store, old.tree) if old else None
-    after = read_listing(bringer.store, new.tree) if new else None
+    stores = bringer.project.stores
+    before = stores.listing(old.tree) if old else None
+    after = stores.listing(new.tree) if new else None
     changes: tuple[list[str], list[str], list[str]] = ([], [], [])
     if before and after:
         changes = before.changes(after)
@@ -74,7 +76,13 @@ def pin_hub(
     """Pin what a snapshot of the Hub holds; only files without a known SHA-256 are fetched."""
     if not snapshot.files:
         raise UsageError(f"{name}: {snapshot.repo} has no file that the patterns leave")
-    before = read_listing(bringer.store, old.tree) if old else None
+    if is_apart(bringer.project, name, snapshot.access):
+        bringer.progress.note(
+            f"{name} is {snapshot.access}: it goes to your own store, for "
+            f"{bringer.store.root} is shared"
+        )
+        bringer = into_own(bringer)
+    before = bringer.project.stores.listing(old.tree) if old else None
     listing, sizes = bringer.digests_of(snapshot, before, name)
     _tell_unportable(bringer, name, listing)
     bringer.put_listing(listing)
@@ -156,6 +164,10 @@ def pin_recipe(bringer: Bringer, name: str, request: RecipeRequest, *, anew: boo
 
     What its recipe made of them before is taken, but with *anew* it is made again.
     """
+    sources = [bringer.lock.find(word) for word in request.inputs.values()]
+    access = next((a for a in (access_of(bringer.lock, one) for one in sources) if a), None)
+    if is_apart(bringer.project, name, access):
+        bringer = into_own(bringer)
     inputs = inputs_of(bringer, name, request)
     made = build_recipe(bringer, name, request, inputs, anew=anew)
     bringer.put_listing(made.listing)

@@ -46,6 +46,11 @@ def one_writer(project: Project) -> Iterator[None]:
 
 def check_writable(project: Project) -> None:
     """Raise LockfileError if the project's files can't be written; ask before any work."""
+    if project.past:
+        raise LockfileError(
+            "the project is seen as an experiment had it (cas run --at), so nothing is locked",
+            hint="the same command outside of cas run --at",
+        )
     if os.path.islink(project.lock_path):
         raise LockfileError(
             f"{project.lock_path} is a symlink, so it was not written",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cas.digest import Digest, hash_bytes, parse_digest
 from cas.errors import NotPulled, RecipeError, StoreError, typed
+from cas.installer.apart import store_for
 from cas.installer.shards.build import TokensPlan, build_tokens, plan_tokens
 from cas.installer.turn import one_download
 from cas.listing import Listing, tree_id
@@ -21,7 +22,6 @@ from cas.store import (
     build,
     end,
     note_use,
-    read_listing,
     rebuilt_listing,
     recall,
     remember,
@@ -74,7 +74,7 @@ def tokens_tree(
     found = project.tree_of(text)
     if found is None:
         raise NotPulled(f"{text.name!r} is not here", hint=f"cas pull {typed(text.name)}")
-    listing = read_listing(store, text.tree) or rebuilt_listing(store, text.tree)
+    listing = project.stores.listing(text.tree) or rebuilt_listing(store, text.tree)
     if listing is None:
         raise StoreError(f"the listing of {text.name!r} is lost", hint="cas verify --repair")
     digests: dict[str, str] = dict(listing.entries)
@@ -115,7 +115,7 @@ def _found_or_made(
     executor: Executor | None,
     progress: Progress,
 ) -> tuple[Path, Digest]:
-    store = project.store
+    store = store_for(project, project.read_lock(), text)
     key = _tree_key(plan.identity, subset)
     origin = {"recipe": plan.identity, "inputs": {"text": tree_id(text.tree)}}
     if (listing := _recalled(store, key)) is None:

@@ -1,0 +1,213 @@
+"""drop: the local copy of an asset goes, because another source was just seen to have it all."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cas.digest import CHUNK, git_blob_hasher, open_to_read
+from cas.errors import CasError, Edited, NotPulled, SourceError, typed
+from cas.installer.link import unlink_view
+from cas.installer.push import store_of
+from cas.names import view_of
+from cas.progress import QUIET
+from cas.project import look
+from cas.project.remotes import places
+from cas.remote import open_remote
+from cas.request import HubRequest
+from cas.store import drop_tree, note_remote, read_listing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cas.digest import Digest
+    from cas.listing import Listing
+    from cas.lockfile import Asset
+    from cas.progress import Progress
+    from cas.project import Project
+    from cas.remote import Remote
+    from cas.store import Store
+
+__all__ = ["Dropped", "drop"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Dropped:
+    """One asset that was to be dropped."""
+
+    name: str
+    tree: str
+    sources: list[str] = field(default_factory=list)
+    """Who was just seen to have every byte: names of remotes, or the Hub's repository."""
+    bytes: int = 0
+    """Freed on this disk."""
+    error: CasError | None = None
+    """Why it stays."""
+
+    def json(self) -> dict[str, Any]:
+        """Return it as ``cas drop --json`` says it."""
+        return {"name": self.name, "tree": self.tree, "sources": self.sources,
+                "bytes": self.bytes, "dropped": self.error is None}  # fmt: skip
+
+
+def drop(
+    project: Project,
+    words: Iterable[str],
+    *,
+    dry_run: bool = False,
+    progress: Progress = QUIET,
+) -> list[Dropped]:
+    """Remove the local copies of assets that a remote, or the Hub at the pinned commit, has.
+
+    Every object is looked for there, with its size, now. The asset stays in the lock, and
+    ``cas pull`` brings it back. What no source has whole stays, and its row says why.
+    """
+    lock = project.read_lock()
+    seeker = _Seeker(project, progress)
+    rows = []
+    for asset in lock.select(list(words)):
+        row = Dropped(name=asset.name, tree=asset.tree_id)
+        rows.append(row)
+        try:
+            _drop(project, asset, row, seeker, dry_run=dry_run)
+        except CasError as error:
+            row.error = error
+    return rows
+
+
+def _drop(project: Project, asset: Asset, row: Dropped, seeker: _Seeker, *, dry_run: bool) -> None:
+    view = look(project.root, view_of(asset.name))
+    if asset.name in project.edited() and view.state in ("directory", "file"):
+        raise Edited(f"{asset.name!r} is being edited: {view_of(asset.name)} is a writable copy",
+                     hint=f"cas pull --force {typed(asset.name)} goes back")  # fmt: skip
+    found = project.tree_of(asset)
+    if found is None:
+        raise NotPulled(f"{asset.name!r} is not here")
+    store = store_of(project, found[0])
+    listing = read_listing(store, asset.tree)
+    if listing is None:
+        raise SourceError(f"the listing of {asset.name!r} is lost", hint="cas verify --repair")
+    store.need_writable()
+    row.sources, why = seeker.seek(asset, store, listing)
+    if not row.sources:
+        raise SourceError(f"{asset.name!r} was not dropped: {why}",
+                          hint=f"cas push {typed(asset.name)}")  # fmt: skip
+    root = project.root_id(draw=True) or ""
+    row.bytes = drop_tree(store, listing, root=root, dry_run=dry_run)
+    if not dry_run and view.state == "link":
+        unlink_view(project, asset.name)
+
+
+class _Seeker:
+    """Looks who has every byte of a tree; remotes are opened once."""
+
+    def __init__(self, project: Project, progress: Progress) -> None:
+        self._project = project
+        self._progress = progress
+        self._remotes: list[Remote] | None = None
+        self._why: list[str] = []
+
+    def seek(self, asset: Asset, store: Store, listing: Listing) -> tuple[list[str], str]:
+        """Return (who has all of it, why nobody does)."""
+        sizes = {entry.digest: _size(store, entry.digest) for entry in listing}
+        found, why = [], []
+        for remote in self._open():
+            try:
+                lacks = _lacks(remote, listing, sizes)
+            except CasError as error:
+                why.append(str(error))
+                continue
+            note_remote(store, asset.tree, remote.place.url, there=not lacks)
+            if lacks:
+                why.append(f"{remote.name!r} lacks {lacks}")
+            else:
+                found.append(remote.name)
+        if not found and isinstance(asset.request, HubRequest):
+            repo = asset.repo or asset.request.repo
+            try:
+                lacks = self._hub_lacks(asset, asset.request, store, listing, sizes)
+            except CasError as error:
+                why.append(str(error))
+            else:
+                if not lacks:
+                    return [f"{repo}@{(asset.commit or '')[:12]}"], ""
+                why.append(f"{repo!r} lacks {lacks}")
+        return found, "; ".join([*self._why, *why]) or "no remote and no Hub is known to have it"
+
+    def _open(self) -> list[Remote]:
+        if self._remotes is None:
+            self._remotes = []
+            for place in places(self._project):
+                try:
+                    remote = open_remote(place)
+                    if remote.begin():
+                        self._remotes.append(remote)
+                except CasError as error:
+                    self._why.append(str(error))
+        return self._remotes
+
+    def _hub_lacks(
+        self,
+        asset: Asset,
+        request: HubRequest,
+        store: Store,
+        listing: Listing,
+        sizes: dict[Digest, int],
+    ) -> str:
+        """Return what the Hub does not have at the pinned commit, or ``""``."""
+        from cas import hub
+
+        snapshot = hub.resolve(
+            request.kind,  # type: ignore[arg-type]  # parsed to one of the three kinds
+            asset.repo or request.repo,
+            asset.commit,
+            include=request.include,
+            exclude=request.exclude,
+            notice=self._progress.note,
+        )
+        there = {file.path: file for file in snapshot.files}
+        for path, digest in listing:
+            file = there.get(path)
+            if file is None or file.size != sizes[digest]:
+                return repr(path)
+            same = (
+                file.sha256 == digest
+                if file.sha256
+                else _git_sha1(store, digest, file.size) == file.git_sha1
+            )
+            if not same:
+                return f"the bytes of {path!r}"
+        return ""
+
+
+def _lacks(remote: Remote, listing: Listing, sizes: dict[Digest, int]) -> str:
+    """Return what a remote does not have of a tree, or ``""``."""
+    if remote.size(listing.digest) != len(listing.data()):
+        return "its listing"
+    there = remote.sizes(sizes.keys(), stop=threading.Event())
+    for path, digest in listing:
+        if digest not in there:
+            return repr(path)
+        if there[digest] != sizes[digest]:
+            return f"bytes of {path!r}"
+    return ""
+
+
+def _size(store: Store, digest: Digest) -> int:
+    try:
+        return os.lstat(store.object(digest)).st_size
+    except OSError:
+        return -1
+
+
+def _git_sha1(store: Store, digest: Digest, size: int) -> str | None:
+    hasher = git_blob_hasher(size)
+    try:
+        with open(open_to_read(store.object(digest)), "rb") as file:
+            while data := file.read(CHUNK):
+                hasher.update(data)
+    except OSError:
+        return None
+    return hasher.hexdigest()

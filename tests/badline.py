@@ -1,0 +1,128 @@
+"""A proxy before an S3 server that does what networks and servers do wrong, and keeps a log."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+__all__ = ["BadLine"]
+
+
+@dataclass
+class Fault:
+    kind: str
+    """cut, stall, corrupt, or a status"""
+    method: str
+    part: str
+    """of the path"""
+    times: int
+    at: int
+    """byte of the body"""
+    hits: int = 0
+
+
+@dataclass
+class BadLine:
+    """``with BadLine(endpoint) as line``: the server again, at ``line.endpoint``."""
+
+    target: str
+    faults: list[Fault] = field(default_factory=list)
+    log: list[tuple[str, str]] = field(default_factory=list)
+    """(method, path with its query) of every request"""
+
+    def fault(self, kind, *, method="GET", part="/objects/", times=1, at=1000) -> Fault:
+        made = Fault(str(kind), method, part, times, at)
+        self.faults.append(made)
+        return made
+
+    def count(self, method: str, part: str = "") -> int:
+        return sum(m == method and part in path for m, path in self.log)
+
+    def reset(self) -> None:
+        self.faults.clear()
+        self.log.clear()
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> BadLine:
+        self._closing = threading.Event()
+        line = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_any(self) -> None:
+                line._answer(self)
+
+            do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = handle_any
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _answer(self, request: BaseHTTPRequestHandler) -> None:
+        method, path = request.command, request.path
+        self.log.append((method, path))
+        body = request.rfile.read(int(request.headers.get("content-length") or 0))
+        fits = (f for f in self.faults if f.method == method and f.part in path)
+        fault = next((f for f in fits if f.hits < f.times), None)
+        if fault:
+            fault.hits += 1
+            if fault.kind.isdigit():
+                request.send_response(int(fault.kind))
+                request.send_header("content-length", "0")
+                request.end_headers()
+                return
+        try:
+            self._forward(request, method, path, body, fault)
+        except OSError:
+            request.close_connection = True
+
+    def _forward(self, request, method, path, body, fault) -> None:
+        parts = urlsplit(self.target)
+        upstream = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
+        try:
+            upstream.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+            for name, value in request.headers.items():
+                upstream.putheader(name, value)  # Host too: it is signed
+            upstream.endheaders(body)
+            answer = upstream.getresponse()
+            data = answer.read()
+        finally:
+            upstream.close()
+        request.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("transfer-encoding", "connection", "date", "server"):
+                request.send_header(name, value)
+        request.end_headers()
+        if method == "HEAD":
+            return
+        if fault and fault.kind == "corrupt" and len(data) > fault.at:
+            data = data[: fault.at] + bytes([data[fault.at] ^ 1]) + data[fault.at + 1 :]
+        if fault and fault.kind in ("cut", "stall"):
+            request.wfile.write(data[: fault.at])
+            request.wfile.flush()
+            if fault.kind == "stall":
+                until = time.monotonic() + 60
+                while time.monotonic() < until and not self._closing.wait(0.1):
+                    pass
+            request.connection.shutdown(socket.SHUT_RDWR)
+            request.close_connection = True
+            return
+        request.wfile.write(data)
