@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from cas.digest import Digest
-    from cas.experiments import GitState, Use
+    from cas.experiments import Use
     from cas.experiments.append import Writer
     from cas.experiments.live import Live
+    from cas.gitstate import GitState
     from cas.project import Project
     from cas.project.uses import Used
 
@@ -57,7 +58,7 @@ class LiveRun:
         """The experiment's id, once it is started."""
         self._project = project
         self._metadata = metadata
-        self._tags = tags if isinstance(tags, str) else tuple(tags)
+        self._tags = tags if isinstance(tags, str) else tuple(tags or ())
         self._resume = resume
         self._tell = tell
         self._mutex = threading.RLock()
@@ -105,7 +106,7 @@ class LiveRun:
                 f"experiment {self.name!r} was started before",
                 hint=f"cas.experiment({self.name!r}) begins another run",
             )
-        from cas.experiments import GitState
+        from cas.gitstate import GitState
 
         directory = Path(self._project.experiments)
         self._git = GitState.read(Path(self._project.root))
@@ -141,7 +142,10 @@ class LiveRun:
         *asset* is a name, as ``cas.path`` takes it, or the ``t1:`` id of a tree in the store.
         """
         self._open()
-        if role in ("earlier", "output") or not role.strip() or not role.isprintable():
+        if not isinstance(asset, str):
+            raise UsageError(f"asset: expected a name or a tree id, found {asset!r:.80}")
+        word = role.strip() if isinstance(role, str) else ""
+        if word in ("", "earlier", "output") or not word.isprintable():
             raise UsageError(f"role {role!r}: expected a word such as 'input' or 'train'")
         if asset.startswith("t1:"):
             (use,) = lineage.given_uses(self._project, [asset], role)
@@ -158,6 +162,11 @@ class LiveRun:
 
         Raises ExperimentError for a column or value that can't be saved; the row is left out.
         """
+        if values is not None and not isinstance(values, Mapping):
+            raise UsageError(
+                f"expected a mapping of names to values, found {type(values).__name__!r}",
+                hint="run.log(step=10, loss=2.1)",
+            )
         row = {**(values or {}), **more}
         with self._mutex:
             self._said(self._open().row(row))
@@ -317,7 +326,7 @@ class LiveRun:
 
     def _note_moved(self, writer: Writer) -> None:
         """Write down whether git's state is another than when the run began."""
-        from cas.experiments import GitState
+        from cas.gitstate import GitState
 
         now, began = GitState.read(Path(self._project.root)), self._captured
         if now is not None and began["git_commit"]:

@@ -29,6 +29,7 @@ from cas.errors import CasError, ExperimentError, StoreError, UsageError
 from cas.experiments.arrays import build
 from cas.experiments.mask import mask, mask_argv
 from cas.experiments.record import RESERVED
+from cas.gitstate import GitState
 
 ROOT = Path(__file__).parent.parent
 TREE = "t1:" + "a" * 64
@@ -806,7 +807,7 @@ class Objects(dict):
 
 def test_a_clean_tree_is_its_commit_and_no_diff(project: Path) -> None:
     objects = Objects()
-    run = room.capture(project, put=objects.put, lock=b"lock", since=room.GitState.read(project))
+    run = room.capture(project, put=objects.put, lock=b"lock", since=GitState.read(project))
     assert (run.git_commit, run.git_branch) == (git(project, "rev-parse", "HEAD"), "main")
     assert (run.git_dirty, run.git_moved, run.git_diff) == (False, False, None)
     assert objects[run.lock] == b"lock"
@@ -849,12 +850,12 @@ def test_the_diff_gives_the_tree_back_untracked_text_too(project: Path, tmp_path
 
 
 def test_code_that_moves_under_a_run_is_seen(project: Path) -> None:
-    first = room.GitState.read(project)
+    first = GitState.read(project)
     (project / "output.txt").write_text("untracked output moves nothing")
     assert room.capture(project, put=None, lock=None, since=first).git_moved is False
     (project / "train.py").write_text("lr = 3\n")
     assert room.capture(project, put=None, lock=None, since=first).git_moved is True
-    second = room.GitState.read(project)
+    second = GitState.read(project)
     (project / "train.py").write_text("lr = 4\n")
     assert room.capture(project, put=None, lock=None, since=second).git_moved is True
     git(project, "commit", "-q", "-a", "-m", "second")

@@ -28,13 +28,14 @@ from cas import store as S
 from cas.crew import Crew
 from cas.digest import hash_path
 from cas.errors import CasError, NotReproducible, RecipeError
-from cas.installer.shards import build_tokens, plan_tokens, tokens_tree
 from cas.project import current, forget_current
 from cas.recipes import documents, parse
 from cas.recipes.reading import File
 from cas.recipes.stretches import stretches
 from cas.recipes.tokens import open_tokens, read_tokenizer, tokenizer_of
 from cas.recipes.tokens.engine import Encoder
+from cas.shards import plan_tokens, tokens_tree
+from cas.shards.build import build_tokens
 from tests import stories
 from tests.stores import REPOSITORY, collect, program, whole
 
@@ -772,7 +773,7 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {repository!r})
 from pathlib import Path
-from cas.installer.shards import tokens_tree
+from cas.shards import tokens_tree
 from cas.project import current
 from cas.recipes.tokens import open_tokens, read_tokenizer
 project = current()

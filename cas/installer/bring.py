@@ -22,7 +22,6 @@ from cas.installer.cached import adopt
 from cas.installer.derive import from_recipe
 from cas.installer.origin import origin_of
 from cas.installer.space import check_space
-from cas.installer.turn import one_download
 from cas.listing import Listing, tree_id
 from cas.progress import human
 from cas.project import look
@@ -33,6 +32,7 @@ from cas.store import (
     add_bytes,
     build,
     check_twins,
+    one_download,
     read_listing,
     read_sidecar,
     rebuilt_listing,

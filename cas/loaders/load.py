@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from cas import registry
 from cas.errors import RecipeError, UnknownAsset, UsageError, typed
-from cas.installer.shards import tokens_tree
 from cas.listing import tree_id
 from cas.loaders.documents import Documents
 from cas.loaders.loader import Loader
@@ -17,6 +16,7 @@ from cas.progress import Progress
 from cas.project import Used, watch_git
 from cas.recipes.tokens import open_tokens
 from cas.request import RecipeRequest
+from cas.shards import tokens_tree
 from cas.store import read_listing
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 ``layout`` where things lie · ``staging`` bytes on their way in · ``intake`` local bytes and files ·
 ``objects`` proved bytes get names · ``trees`` directories of them · ``mend`` damaged ones made
-whole · ``roots`` who needs what · ``gc`` removes the rest · ``verify`` reads it back · ``seal``
-tables that end in their sum · ``index`` a hint that makes checks quick · ``recipes`` hints of
-what recipes made.
+whole · ``turn`` one download of a tree at a time · ``roots`` who needs what · ``gc`` removes the
+rest · ``verify`` reads it back · ``seal`` tables that end in their sum · ``index`` a hint that
+makes checks quick · ``recipes`` hints of what recipes made.
 
 Objects and trees are made under temporary names, synced, and named in whole; after that they
 never change. Readers take no mutex, two writers of one thing do no harm, only gc removes.
@@ -46,13 +46,14 @@ from cas.store.trees import (
     standing,
     walk,
 )
+from cas.store.turn import one_download
 from cas.store.verify import Bad, Level, Verified, verify
 
 __all__ = [
     "GRACE", "LOCAL", "Bad", "Call", "Collected", "Level", "Publisher", "Root", "Sidecar", "Staged",
     "Staging", "Store", "Vanished", "Verified", "add_bytes", "add_file", "announce", "build",
     "calls_under_way", "check_twins", "collect", "end", "make_durable", "mark_bad", "mend",
-    "note_use", "only_copy", "open_store", "quarantine", "read_listing", "read_object", "read_root",
-    "read_sidecar", "rebuilt_listing", "recall", "recover", "remember", "root_ids",
-    "settle", "shared_gc_mutex", "standing", "usable", "verify", "walk",
+    "note_use", "one_download", "only_copy", "open_store", "quarantine", "read_listing",
+    "read_object", "read_root", "read_sidecar", "rebuilt_listing", "recall", "recover", "remember",
+    "root_ids", "settle", "shared_gc_mutex", "standing", "usable", "verify", "walk",
 ]  # fmt: skip
