@@ -40,6 +40,7 @@ for number in range(first, last):
 
 DUCKDB = """\
 import sys, json, duckdb
+duckdb.sql("SET enable_progress_bar = false")
 files = f"read_parquet('{sys.argv[1]}/*.parquet', union_by_name=true)"
 rows = duckdb.sql(sys.argv[2].replace("EXPERIMENTS", files)).fetchall()
 print(json.dumps([[row[0], row[1]] for row in rows]))

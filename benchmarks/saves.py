@@ -34,16 +34,17 @@ start = [sys.executable, "-c", sys.argv[3], str(each)]
 workers = [subprocess.Popen([*start, str(n), *sys.argv[4:]], stdin=subprocess.PIPE,
                             stdout=subprocess.PIPE, text=True) for n in range(count)]
 for worker in workers:
-    while worker.stdout.readline() != "ready\\n":
+    while worker.stdout.readline() != "ready\\n":  # a peer has more to say
         if worker.poll() is not None:
             sys.exit("a worker ended before it began")
 began = time.perf_counter()
 for worker in workers:
     worker.stdin.write("go\\n")
     worker.stdin.flush()
-told = [worker.communicate()[0].split()[-each:] for worker in workers]
+told = [worker.communicate()[0].splitlines() for worker in workers]
 seconds = time.perf_counter() - began
-median = statistics.median(float(word) for words in told for word in words)
+took = [float(line.split()[1]) for lines in told for line in lines if line.startswith("took ")]
+median = statistics.median(took)
 print(each * count / seconds, median)
 sys.exit(any(worker.returncode for worker in workers))
 """
@@ -59,7 +60,7 @@ sys.stdin.readline()
 for number in range(each):
     began = time.perf_counter()
     save(f"w{{worker}}_{{number}}", number)
-    print((time.perf_counter() - began) * 1e3, flush=True)
+    print("took", (time.perf_counter() - began) * 1e3, flush=True)
 """
 
 BY_CAS = SAVER.format(

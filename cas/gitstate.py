@@ -26,6 +26,9 @@ MAX_DIFF = 16 << 20  # bytes of `git diff`; above it the diff is None
 MAX_UNTRACKED_FILE = 1 << 20  # bytes; larger text is data more often than code
 MAX_UNTRACKED = 500  # files
 
+_tops: dict[Path, bytes] = {}
+"""Where the work tree of a directory begins, which git was asked once."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitState:
@@ -63,18 +66,20 @@ def look(root: Path) -> tuple[GitState, bytes | None] | None:
     The diff alone is None where it is more than 16 MB. It may hold secrets.
     """
     deadline = time.monotonic() + GIT_SECONDS
-    status = _git(root, deadline, "status", "--porcelain=v2", "--branch", "-z")
+    all_files = ("--porcelain=v2", "--branch", "--untracked-files=all", "-z")
+    status = _git(root, deadline, "status", *all_files)
     if status is None:
         return None
     commit = branch = None
-    tracked = untracked = False
+    tracked = False
+    untracked: list[str] = []
     for entry in status.decode(errors="surrogateescape").split("\0"):
         if entry.startswith("# branch.oid "):
             commit = entry[13:] if entry[13:] != "(initial)" else None
         elif entry.startswith("# branch.head "):
             branch = entry[14:] if entry[14:] != "(detached)" else None
         elif entry.startswith("? "):
-            untracked = True
+            untracked.append(entry[2:])
         elif entry[:2] in ("1 ", "2 ", "u "):
             tracked = True
     diff = b""
@@ -85,11 +90,13 @@ def look(root: Path) -> tuple[GitState, bytes | None] | None:
             return None
         diff = told
     changes = hash_bytes(diff) if diff else None
-    state = GitState(commit=commit, branch=branch, dirty=tracked or untracked, changes=changes)
+    state = GitState(
+        commit=commit, branch=branch, dirty=tracked or bool(untracked), changes=changes
+    )
     if len(diff) > MAX_DIFF:
         return state, None
     if untracked:
-        diff += _untracked(root, deadline)
+        diff += _untracked(root, untracked, deadline)
     return state, diff or None
 
 
@@ -112,18 +119,16 @@ def _git(root: Path, deadline: float, *words: str) -> bytes | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def _untracked(root: Path, deadline: float) -> bytes:
+def _untracked(root: Path, names: list[str], deadline: float) -> bytes:
     """Return untracked text files as ``git diff`` would show them, had they been added."""
-    top = _git(root, deadline, "rev-parse", "--show-toplevel")
-    names = _git(
-        root, deadline, "ls-files", "--others", "--exclude-standard", "--full-name", "-z", ":/"
-    )
-    if top is None or names is None:
+    top = _tops.get(root) or _git(root, deadline, "rev-parse", "--show-toplevel")
+    if top is None:
         return b""
+    _tops[root] = top
     directory = top.removesuffix(b"\n")
     parts = []
-    for name in names.split(b"\0")[:MAX_UNTRACKED]:
-        if not name or name.endswith(b"/") or time.monotonic() > deadline:
+    for name in map(os.fsencode, names[:MAX_UNTRACKED]):
+        if name.endswith(b"/") or time.monotonic() > deadline:
             continue
         data = _read_text(os.path.join(directory, name))
         if data is not None:
