@@ -142,10 +142,7 @@ class LiveRun:
         *asset* is a name, as ``cas.path`` takes it, or the ``t1:`` id of a tree in the store.
         """
         self._open()
-        if not isinstance(asset, str):
-            raise UsageError(f"asset: expected a name or a tree id, found {asset!r:.80}")
-        word = role.strip() if isinstance(role, str) else ""
-        if word in ("", "earlier", "output") or not word.isprintable():
+        if role in ("earlier", "output") or not role.strip() or not role.isprintable():
             raise UsageError(f"role {role!r}: expected a word such as 'input' or 'train'")
         if asset.startswith("t1:"):
             (use,) = lineage.given_uses(self._project, [asset], role)
@@ -162,11 +159,6 @@ class LiveRun:
 
         Raises ExperimentError for a column or value that can't be saved; the row is left out.
         """
-        if values is not None and not isinstance(values, Mapping):
-            raise UsageError(
-                f"expected a mapping of names to values, found {type(values).__name__!r}",
-                hint="run.log(step=10, loss=2.1)",
-            )
         row = {**(values or {}), **more}
         with self._mutex:
             self._said(self._open().row(row))

@@ -269,6 +269,9 @@ def test_a_tokenizer_that_is_random_or_none_is_refused(trained, tmp_path):
         tokenizer_of(json.dumps(table).encode())
     with refused("expected a tokenizer.json: No such file"):
         read_tokenizer(tmp_path)
+    (tmp_path / "config.json").write_text('{"architectures": []}')
+    with refused("'config.json': expected a tokenizer.json, found something else: it has no 'mode"):
+        read_tokenizer(tmp_path)
 
 
 # The format

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["load_training_data"]
 
+MOST_TOKENS = 1 << 31  # of a batch, 16 GB of int64
 _WORTH_TELLING = 16 << 20  # bytes of text: what takes seconds to encode
 
 
@@ -92,6 +93,11 @@ def load_training_data(
                 f"of {text.name!r}, found {max_length}",
                 hint=f"max_length={max(1, rows.tokens // 2)}",
             )
+    if batch_size > MOST_TOKENS // max_length:
+        raise UsageError(
+            f"batch_size: expected at most {MOST_TOKENS // max_length}, found {batch_size}",
+            hint="batch_size=16",
+        )
     if drop_last and len(train) < batch_size * world_size:
         raise UsageError(
             f"drop_last leaves no batch: {len(train)} rows, and a batch of all ranks has "
