@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from . import adds, batches, bpe, experiments, programs, pulls, remotes, served, shards
+from . import adds, batches, bpe, experiments, programs, pulls, remotes, saves, served, shards
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,10 +150,15 @@ ROWS: dict[str, Row] = {
         runs=1,
         make=batches.training,
     ),
+    "save": Row(
+        title="one process that saves 20 runs, of 10 rows × 20 columns",
+        runs=5,
+        make=partial(saves.saves, processes=1, each=saves.ALONE),
+    ),
     "saves": Row(
         title="8 processes that save 25 runs each, of 10 rows × 20 columns",
         runs=5,
-        make=experiments.saves,
+        make=saves.saves,
     ),
     "index": Row(
         title="the index of 10,000 experiments × 10 rows",
@@ -169,5 +174,20 @@ ROWS: dict[str, Row] = {
         title="10,000 experiments joined with what they used, on the tree",
         runs=7,
         make=experiments.query_join,
+    ),
+    "lineage": Row(
+        title="lineage over 10,000 experiments",
+        runs=7,
+        make=experiments.lineage,
+    ),
+    "leaderboard-100k": Row(
+        title="the five best of 100,000 experiments × 10 rows",
+        runs=1,
+        make=partial(experiments.leaderboard, count=100_000),
+    ),
+    "query-join-100k": Row(
+        title="100,000 experiments joined with what they used, on the tree",
+        runs=1,
+        make=partial(experiments.query_join, count=100_000),
     ),
 }

@@ -90,9 +90,10 @@ def init(directory: str | Path = ".") -> Path:
 
 
 def add(
-    what: str | Path,
+    what: str | Path | None = None,
     /,
     *,
+    from_: str | None = None,
     kind: str | None = None,
     name: str | None = None,
     revision: str | None = None,
@@ -117,8 +118,10 @@ def add(
     *what* is a Hub id, a path (it begins with ``./``, ``../``, ``/`` or ``~``, or is a file),
     or a derived asset's name; *options* are a recipe's own, such as ``vocab_size=4096``.
     The work of recipes is done by *executor*, any ``concurrent.futures.Executor`` whose workers
-    share the store, or a remote of the project. The answer is that of ``cas add --json``:
-    ``[{name, old, new, commit, files, size}]``, sizes in bytes.
+    share the store, or a remote of the project. ``cas.add(from_="exp_002")`` makes an asset of
+    what an experiment put out, and *what* says which output where there are more (``--from``:
+    ``from`` is a word of Python). The answer is that of ``cas add --json``: ``[{name, old, new,
+    commit, files, size}]``, sizes in bytes.
 
     Raises:
         UsageError, SourceError, AccessDenied, Offline, ViewBlocked: nothing was changed.
@@ -126,6 +129,7 @@ def add(
     from pathlib import Path
 
     from cas import resolver
+    from cas.errors import UsageError
     from cas.project import current
 
     settled = resolver.AddOptions(
@@ -133,10 +137,16 @@ def add(
         exclude=handy.texts(exclude), groups=handy.texts(group), recipe=recipe, input=input,
         tokenizer=tokenizer, options=handy.settled(options), follow=follow,
         skip_special=skip_special, move=move, pull=not no_pull, dry_run=dry_run,
-        offline=offline, jobs=jobs, executor=executor,
+        offline=offline, jobs=jobs, executor=handy.executor_of(executor),
     )  # fmt: skip
     word = str(what.absolute()) if isinstance(what, Path) else what
-    return [moved.json() for moved in resolver.add(current(), word, settled)]
+    if from_ is not None:
+        moves = resolver.add_from(current(), from_, word, settled)
+    elif word is None:
+        raise UsageError("add: expected what to add", hint="cas.add('roneneldan/TinyStories')")
+    else:
+        moves = resolver.add(current(), word, settled)
+    return [moved.json() for moved in moves]
 
 
 def lock(
@@ -170,7 +180,7 @@ def lock(
         rebuild=handy.texts(rebuild),
         dry_run=dry_run,
         offline=offline,
-        executor=executor,
+        executor=handy.executor_of(executor),
     )
     return [move.json() for move in resolver.lock(current(), options)]
 

@@ -114,6 +114,21 @@ class Crew(Executor):
         return process
 
 
+def _pickled(*, failed: bool, value: Any) -> bytes:
+    """Return an answer as the parent can read it; of an error that it can't, the text."""
+    try:
+        data = pickle.dumps((failed, value), pickle.HIGHEST_PROTOCOL)
+        if failed:  # one with arguments of its own can be written, and not read
+            pickle.loads(data)  # noqa: S301 - our own
+    except Exception as error:  # noqa: BLE001 - what cannot be pickled says so by any
+        if not failed:
+            what = f"expected an answer that can be pickled, found {type(value).__name__!r}"
+            raise CasError(f"{what}: {error!s:.200}") from None
+        value = CasError(f"{type(value).__name__}: {value}")
+        data = pickle.dumps((failed, value), pickle.HIGHEST_PROTOCOL)
+    return data
+
+
 def _serve() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not come between the answers
@@ -130,11 +145,11 @@ def _serve() -> None:
     while True:
         function, args, kwargs = tasks.get()
         try:
-            answer = (False, function(*args, **kwargs))
+            answer = _pickled(failed=False, value=function(*args, **kwargs))
         except Exception as error:  # noqa: BLE001 - the parent raises it
-            answer = (True, error)
+            answer = _pickled(failed=True, value=error)
         try:
-            pickle.dump(answer, answers, pickle.HIGHEST_PROTOCOL)
+            answers.write(answer)
             answers.flush()
         except BrokenPipeError:  # nobody waits for it any more
             os._exit(0)

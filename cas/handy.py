@@ -11,12 +11,24 @@ if TYPE_CHECKING:
 
     from cas.project import Project
 
-__all__ = ["Uncollected", "here", "optional", "say", "settled", "texts"]
+__all__ = ["Uncollected", "executor_of", "here", "optional", "say", "settled", "texts"]
 
 
 def texts(words: Iterable[str]) -> tuple[str, ...]:
     """Return a list of texts; one text alone would be read letter by letter."""
     return (words,) if isinstance(words, str) else tuple(words)
+
+
+def executor_of(executor: Any) -> Any:
+    """Return *executor* if it is None or can run something; else raise UsageError."""
+    if executor is None or callable(getattr(executor, "submit", None)):
+        return executor
+    from cas.errors import UsageError
+
+    raise UsageError(
+        f"executor: expected a concurrent.futures.Executor, found {type(executor).__name__!r}",
+        hint="executor=ProcessPoolExecutor(8), or leave it out",
+    )
 
 
 def settled(options: dict[str, Any]) -> tuple[tuple[str, Any], ...]:

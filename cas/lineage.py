@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cas import lockfile
 from cas.digest import Digest, hash_bytes
-from cas.errors import CasError, ExperimentError, NoProject, StoreError, typed
+from cas.errors import CasError, ExperimentError, NoProject, StoreError, UsageError, typed
 from cas.listing import parse_tree_id, tree_id
 from cas.names import kind_of
 from cas.project import git_at_first_use
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from cas.experiments import Run, Use
+    from cas.experiments.index import Found
     from cas.project import Project
     from cas.project.uses import Used
 
@@ -74,7 +75,7 @@ def save(
             metadata=metadata,
             uses=uses,
             run=captured(project, put, tell),
-            tags=tuple(tags),
+            tags=tags if isinstance(tags, str) else tuple(tags or ()),
             if_exists=if_exists,
             warn=tell,
         )
@@ -165,9 +166,12 @@ def query(
     frames: Mapping[str, Any] | None = None,
     timeout: float = 30,
     memory: str = "2GB",
+    known: Found | None = None,
     warn: Callable[[str], None],
 ) -> pa.Table:
     """Run one SELECT over the project's views: experiments, the assets they used, runs.
+
+    *known* is what ``experiments.scan.refresh`` has just returned for the project.
 
     Raises UsageError for SQL that is not one SELECT, ExperimentError where it fails.
     """
@@ -182,6 +186,7 @@ def query(
         frames=frames,
         timeout=timeout,
         memory=memory,
+        known=known,
         warn=warn,
     )
 
@@ -209,6 +214,8 @@ def given_uses(project: Project, assets: Iterable[str], role: str = "input") -> 
     lock = project.read_lock()
     found = []
     for word in assets:
+        if not isinstance(word, str):
+            raise UsageError(f"assets: expected names or tree ids, found {word!r:.80}")
         if word.startswith("t1:"):
             try:
                 digest = parse_tree_id(word)
@@ -222,7 +229,7 @@ def given_uses(project: Project, assets: Iterable[str], role: str = "input") -> 
         if project.stores.where(digest) is None:
             raise ExperimentError(
                 f"assets: {word!r}: its tree {tree_id(digest)[:15]}… is not in the store",
-                hint=f"cas pull {typed(name)}",
+                hint=None if name.startswith("t1:") else f"cas pull {typed(name)}",
             )
         kind = kind_of(name) if "/" in name else "trees"
         found.append(Use(name=name, kind=kind, role=role, tree=tree_id(digest), commit=commit))

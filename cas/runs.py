@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from cas.digest import Digest
-    from cas.experiments import GitState, Use
+    from cas.experiments import Use
     from cas.experiments.append import Writer
     from cas.experiments.live import Live
+    from cas.gitstate import GitState
     from cas.project import Project
     from cas.project.uses import Used
 
@@ -57,7 +58,7 @@ class LiveRun:
         """The experiment's id, once it is started."""
         self._project = project
         self._metadata = metadata
-        self._tags = tags if isinstance(tags, str) else tuple(tags)
+        self._tags = tags if isinstance(tags, str) else tuple(tags or ())
         self._resume = resume
         self._tell = tell
         self._mutex = threading.RLock()
@@ -105,7 +106,7 @@ class LiveRun:
                 f"experiment {self.name!r} was started before",
                 hint=f"cas.experiment({self.name!r}) begins another run",
             )
-        from cas.experiments import GitState
+        from cas.gitstate import GitState
 
         directory = Path(self._project.experiments)
         self._git = GitState.read(Path(self._project.root))
@@ -317,7 +318,7 @@ class LiveRun:
 
     def _note_moved(self, writer: Writer) -> None:
         """Write down whether git's state is another than when the run began."""
-        from cas.experiments import GitState
+        from cas.gitstate import GitState
 
         now, began = GitState.read(Path(self._project.root)), self._captured
         if now is not None and began["git_commit"]:

@@ -54,7 +54,7 @@ def save_experiment(
         name,
         results,
         metadata=metadata,
-        assets=assets,
+        assets=None if assets is None else handy.texts(assets),
         tags=tags,
         if_exists=if_exists,
         tell=handy.say,

@@ -196,6 +196,7 @@ def load_training_data(
         return loaders.load_training_data(
             current(), dataset_name, tokenizer, max_length, batch_size, subset_size,
             val_subset_size, num_workers, mode=mode, seed=seed, rank=rank, world_size=world_size,
-            position_ids=position_ids, shift=shift, column=column, executor=executor,
-            drop_last=drop_last, val_fraction=val_fraction, tell=handy.say,
+            position_ids=position_ids, shift=shift, column=column,
+            executor=handy.executor_of(executor), drop_last=drop_last, val_fraction=val_fraction,
+            tell=handy.say,
         )  # fmt: skip

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -263,6 +264,27 @@ def test_a_process_that_is_killed_is_said(tmp_path):
         with pytest.raises(CasError, match=r"ended .exit code -9.") as caught:
             count(tmp_path, ["x.txt"], Reading(), executor=crew)
         assert "memory" in caught.value.hint
+
+
+def test_an_answer_that_can_not_be_sent_is_said_and_the_process_goes_on():
+    with Crew(1) as crew:
+        pid = crew.submit(os.getpid).result(LIMIT)
+        with pytest.raises(CasError, match="an answer that can be pickled, found 'lock'"):
+            crew.submit(threading.Lock).result(LIMIT)
+        with pytest.raises(CasError, match="Odd: 1 and 2"):
+            crew.submit(raise_odd).result(LIMIT)
+        assert crew.submit(os.getpid).result(LIMIT) == pid
+
+
+class Odd(Exception):
+    """It can be pickled, and not read again: its arguments are its own."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def raise_odd() -> None:
+    raise Odd(1, 2)
 
 
 def test_any_executor_gives_the_same_bytes(tmp_path):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import cas
+from cas.cli.experiments import WORDS
 from cas.cli.parser import COMMANDS
 from cas.errors import (
     CasError,
@@ -133,11 +134,21 @@ def test_completion(shell, project, tmp_path):
         assert not done.stderr
         return [line.partition("\t")[0] for line in done.stdout.splitlines()]
 
+    cas.save_experiment("run 1", {"loss": 1.0})
+    cas.save_experiment('$(touch pwned)"', {"loss": 1.0})
+
     assert complete("pul") == ["pull"]
     assert complete("pull", "dat") == ["datasets/x.txt"]
     assert complete("pull", "--fro") == ["--frozen"]
     assert complete("--project", str(project), "lis") == ["list"]
     assert "zsh" in complete("completion", "z")
+    assert complete("experiments", "sh") == ["show"]
+    assert set(complete("experiments", "")) >= set(WORDS)
+    assert complete("experiments", "best", "--to") == ["--top"]
+    told = [line.replace("\\", "") for line in complete("experiments", "show", "")]
+    assert told == ['$(touch pwned)"', "run 1"]
+    assert "run 1" in [line.replace("\\", "") for line in complete("checkout", "run")]
+    assert not (project / "pwned").exists(), "a name is only text, whatever the shell"
 
 
 def on_a_terminal(*words: str) -> tuple[bytes, bytes]:

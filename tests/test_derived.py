@@ -115,6 +115,24 @@ def test_pull_builds_what_nobody_has_and_proves_that_it_is_what_is_locked(made):
     assert files(made) == before
 
 
+def test_an_added_readme_makes_nothing_stale_and_an_added_story_does(walk):
+    folder = walk.root / "own"
+    folder.mkdir()
+    (folder / "train.txt").write_text("once upon a time there was a cat\n" * 50)
+    walk.sh("cas init && cas add ./own --name datasets/own")
+    walk.sh("cas add tokenizers/own --recipe bpe --input own --vocab-size 270")
+    walk.sh("cas add tokens/own --input own --tokenizer tokenizers/own")
+    (folder / "README.md").write_text("ours\n")
+    walk.sh("cas add ./own --name datasets/own")
+    assert "stale" not in walk.stderr
+    walk.sh("cas lock --check && cas status")
+    (folder / "train.txt").write_text("once upon a time there was a dog\n" * 50)
+    walk.sh("cas add ./own --name datasets/own")
+    for name in ("tokenizers/own", "tokens/own"):
+        assert f"{name} is stale now: it was made of an earlier datasets/own" in walk.stderr
+    walk.sh("cas lock --check", code=1)
+
+
 def test_an_update_names_what_is_stale_and_build_makes_the_whole_chain_anew(walk):
     old = locked(begin(walk))
     commit(walk.hub, README=b"more\n", valid=text(30, 4))  # neither is read

@@ -7,11 +7,13 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
@@ -28,7 +30,9 @@ from cas.digest import hash_bytes
 from cas.errors import CasError, ExperimentError, StoreError, UsageError
 from cas.experiments.arrays import build
 from cas.experiments.mask import mask, mask_argv
+from cas.experiments.naming import new_id
 from cas.experiments.record import RESERVED
+from cas.gitstate import GitState
 
 ROOT = Path(__file__).parent.parent
 TREE = "t1:" + "a" * 64
@@ -186,6 +190,31 @@ def test_values_of_many_types_are_saved_in_a_sensible_type(here: Path) -> None:
     assert len(rows(here, "SELECT * FROM experiments")) == 2
 
 
+def test_values_at_the_edge_of_their_type_are_what_they_say(here: Path) -> None:
+    periods = pd.DataFrame({"month": pd.period_range("2020-01", periods=2, freq="M")})
+    assert pq.read_table(room.save(here, "p", periods))["month"].to_pylist() == [
+        "2020-01",
+        "2020-02",
+    ]
+    path = room.save(here, "edge", {
+        "step": range(2),
+        "when": [np.datetime64("2025-01-31"), np.datetime64("NaT")],
+        "exact": [np.datetime64("2025-01-31T00:00:00.000001999"), None],
+        "took": [np.timedelta64(1500, "ms"), np.timedelta64("NaT")],
+        "long": [np.longdouble(1.5), 2],
+        "decimal": [Decimal("sNaN"), Decimal("1e999999999")],
+    })  # fmt: skip
+    table = pq.read_table(path)
+    assert table["step"].to_pylist() == [0, 1]
+    assert table["when"].to_pylist() == [dt.datetime(2025, 1, 31), None]
+    assert table["exact"].to_pylist() == [dt.datetime(2025, 1, 31, 0, 0, 0, 1), None]
+    assert table["took"].to_pylist() == [1.5, None]
+    assert table["long"].to_pylist() == [1.5, 2.0]
+    first, second = table["decimal"].to_pylist()
+    assert math.isnan(first)
+    assert second == math.inf
+
+
 def test_numbers_and_text_in_one_column_are_kept_apart(here: Path) -> None:
     path = room.save(here, "mixed", {"loss": [9.5, "10.0", "diverged", None, True]})
     table = pq.read_table(path)
@@ -213,6 +242,11 @@ def test_numbers_and_text_in_one_column_are_kept_apart(here: Path) -> None:
         (pd.DataFrame({"z": [1j]}), "'complex'"),
         ({"z": b"x"}, "a value of type 'bytes'"),
         ({"z": object()}, "a value of type 'object'"),
+        ({"z": 10**5000}, "column 'z', row 0: an integer of more than 4300 digits"),
+        ({"z": dt.datetime.max.replace(tzinfo=dt.timezone(-dt.timedelta(hours=1)))}, "no time in"),
+        ({"z": np.datetime64("99999")}, "99999 is beyond the times that can be saved"),
+        ({"z": np.datetime64(2**62, "s")}, "beyond the times that can be saved"),
+        ({"z": np.timedelta64(2**62, "s")}, "beyond the times that can be saved"),
         ({"a": [1, 2], "b": [1]}, "differ in length"),
         ({"a": [1, 2], "b": 1}, "mix one value"),
         ([1, 2], r"results\[0\]: expected a dict"),
@@ -240,16 +274,25 @@ def test_metadata_that_is_not_json_names_the_key(here: Path) -> None:
         room.save(here, "bad", None, metadata={"model": {"net": object()}})
     looped: dict = {}
     looped["self"] = looped
-    with pytest.raises(ExperimentError, match="inside itself"):
+    with pytest.raises(ExperimentError, match="inside itself") as caught:
         room.save(here, "bad", None, metadata=looped)
+    assert len(str(caught.value)) < 300
+    with pytest.raises(ExperimentError, match=r"metadata\.big: an integer of more than 4300"):
+        room.save(here, "bad", None, metadata={"big": 10**5000})
+    with pytest.raises(ExperimentError, match="not valid Unicode") as caught:
+        room.save(here, "bad", None, metadata={"\ud800": 1})
+    str(caught.value).encode()
     with pytest.raises(ExperimentError, match="expected a mapping"):
         room.save(here, "bad", None, metadata=[1])  # type: ignore[arg-type]
     with pytest.raises(ExperimentError, match="most of them in 'blob'"):
         room.save(here, "bad", None, metadata={"blob": "x" * (5 << 20)})
     assert not here.exists()
-    room.save(here, "good", None, metadata={"nan": math.nan, "path": Path("a"), 1: (1, 2)})
+    room.save(here, "good", None, metadata={"nan": math.nan, "path": Path("a"), 1: (1, 2),
+                                                   "decimal": Decimal("sNaN")})  # fmt: skip
     (found,) = rows(here, "SELECT metadata FROM runs")
-    assert json.loads(found["metadata"]) == {"nan": None, "path": "a", "1": [1, 2]}
+    assert json.loads(found["metadata"]) == {
+        "nan": None, "path": "a", "1": [1, 2], "decimal": None,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -305,6 +348,15 @@ def test_ids_sort_by_time_within_a_process(here: Path) -> None:
         room.save(here, f"e{number}", None)
     found = rows(here, "SELECT experiment_name, experiment_id FROM runs ORDER BY experiment_id")
     assert [row["experiment_name"] for row in found] == [f"e{number}" for number in range(200)]
+
+
+def test_ids_never_go_back_whatever_the_clock_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time_ns()
+    clock = iter([*[now] * 1000, *range(now, now - 10**9, -(10**6)), *[now] * 100])
+    monkeypatch.setattr(time, "time_ns", lambda: next(clock))
+    drawn = [new_id() for _ in range(2100)]
+    assert len(set(drawn)) == 2100
+    assert sorted(drawn) == drawn
 
 
 def test_a_long_record_is_written_in_groups(here: Path) -> None:
@@ -392,6 +444,26 @@ def test_a_killed_save_leaves_no_partial_record(here: Path) -> None:
     assert told == []
     assert records
     assert all(record["rows"] == 20000 for record in records)
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_a_record_has_its_name_when_it_is_synced_and_the_name_is_too(
+    here: Path, tmp_path: Path
+) -> None:
+    body = f"""import sys
+from pathlib import Path
+from cas import experiments as room
+room.save(Path({str(here)!r}), "e", {{"x": [1, 2]}})"""
+    log = tmp_path / "calls"
+    traced = ["strace", "-f", "-qq", "-y", "-o", log, "-e", "trace=openat,link,linkat,fsync"]
+    subprocess.run([*traced, sys.executable, "-c", body], check=True, cwd=ROOT)
+    calls = [line for line in log.read_text().splitlines() if " = -1 " not in line]
+    (record,) = here.glob("*.parquet")
+    (linked,) = (n for n, call in enumerate(calls) if "link" in call and record.name in call)
+    temporary = re.findall(r'"([^"]*)"', calls[linked])[0]
+    assert any("fsync" in call and os.path.basename(temporary) in call for call in calls[:linked])
+    assert any("fsync" in call and f"<{here}>" in call for call in calls[linked:])
+    assert not any("O_CREAT" in call and record.name in call for call in calls)
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o000, 0o644), (0o022, 0o644)])
@@ -589,6 +661,7 @@ HOSTILE = [
     "",
     "-- nothing",
     "SELECT 1\0",
+    "SELECT '\udcff'",
 ]
 FAILING = [
     "SELECT * FROM read_csv('/etc/passwd')",
@@ -713,6 +786,17 @@ def test_params_and_frames_are_bound(here: Path) -> None:
     assert rows(here, "SELECT sum(x) AS s FROM mine", frames=frames) == [{"s": 3}]
 
 
+def test_the_columns_of_a_join_are_told_apart(here: Path) -> None:
+    room.save(here, "exp", {"name": 1, "name_1": 2}, uses=[STORIES])
+    joined = "FROM experiments e JOIN experiment_assets u USING (experiment_id)"
+    (row,) = rows(here, f"SELECT u.name, e.name, e.name_1, u.tree, u.tree {joined}")
+    assert row == {
+        "name": STORIES.name, "name_2": 1, "name_1": 2, "tree": TREE, "tree_1": TREE,
+    }  # fmt: skip
+    whole = rows(here, "SELECT u.*, a.* FROM experiment_assets u JOIN assets a USING (tree)")
+    assert {"name", "name_1", "kind", "kind_1"} <= set(whole[0])
+
+
 # Leaderboard
 
 
@@ -806,7 +890,7 @@ class Objects(dict):
 
 def test_a_clean_tree_is_its_commit_and_no_diff(project: Path) -> None:
     objects = Objects()
-    run = room.capture(project, put=objects.put, lock=b"lock", since=room.GitState.read(project))
+    run = room.capture(project, put=objects.put, lock=b"lock", since=GitState.read(project))
     assert (run.git_commit, run.git_branch) == (git(project, "rev-parse", "HEAD"), "main")
     assert (run.git_dirty, run.git_moved, run.git_diff) == (False, False, None)
     assert objects[run.lock] == b"lock"
@@ -849,12 +933,12 @@ def test_the_diff_gives_the_tree_back_untracked_text_too(project: Path, tmp_path
 
 
 def test_code_that_moves_under_a_run_is_seen(project: Path) -> None:
-    first = room.GitState.read(project)
+    first = GitState.read(project)
     (project / "output.txt").write_text("untracked output moves nothing")
     assert room.capture(project, put=None, lock=None, since=first).git_moved is False
     (project / "train.py").write_text("lr = 3\n")
     assert room.capture(project, put=None, lock=None, since=first).git_moved is True
-    second = room.GitState.read(project)
+    second = GitState.read(project)
     (project / "train.py").write_text("lr = 4\n")
     assert room.capture(project, put=None, lock=None, since=second).git_moved is True
     git(project, "commit", "-q", "-a", "-m", "second")

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -177,12 +178,18 @@ def scribble(file: Path) -> None:
     file.write_bytes(data)
 
 
+def another_value(file: Path) -> None:
+    file.write_bytes(file.read_bytes().replace(struct.pack("<d", 2.0), struct.pack("<d", -7.0)))
+
+
 def of_another_version(file: Path) -> None:
     file.write_bytes(file.read_bytes().replace(b"cas-experiments 1 ", b"cas-experiments 9 "))
 
 
 @pytest.mark.parametrize("ending", ["manifest", "*.rows", "*.runs"])
-@pytest.mark.parametrize("harm", [Path.unlink, truncate, blank, scribble, of_another_version])
+@pytest.mark.parametrize(
+    "harm", [Path.unlink, truncate, blank, scribble, another_value, of_another_version]
+)
 def test_an_index_that_was_harmed_is_made_again(here, ending, harm) -> None:
     fill(here)
     before = losses(here)
@@ -434,6 +441,35 @@ def test_the_command_takes_conditions_and_shows_settings(project) -> None:
     (first,) = json.loads(done.stdout)["experiments"]
     assert (first["name"], first["value"], first["show"]) == ("e3", 3.1, {"lr": 0.5})
     assert project("experiments", "list", "--tag", "none", "--json").stdout.strip() == "[]"
+
+
+def test_every_type_is_printed_in_every_format(project) -> None:
+    sql = (
+        "SELECT 1 AS a, 2 AS a, timestamp 'infinity' b, date '-infinity' c, interval 1 month d,"
+        " 'x'::blob e, [timestamp '290000-01-01'] f, 170141183460469231731687303715884105727 g"
+    )
+    told = {form: project("query", "--format", form, sql) for form in ("table", "csv", "json")}
+    for form, done in told.items():
+        assert (done.returncode, done.stderr) == (0, ""), form
+        assert "170141183460469231731687303715884105727" in done.stdout
+    (row,) = json.loads(told["json"].stdout)
+    assert (row["a"], row["a_1"], row["b"], row["f"]) == (1, 2, "out of range", "out of range")
+
+
+def test_what_a_record_says_does_nothing_to_a_terminal(project) -> None:
+    sql = "SELECT chr(13) || chr(27) || '[31m' || chr(155) || chr(8238) || 'é' AS \"\x1b[2Jx\""
+    done = project("query", sql)
+    assert done.stdout.splitlines() == ["\\x1b[2Jx", "\\r\\x1b[31m\\x9b\\u202eé"]
+    done = project("experiments", "show", "a\u202eb\rc")
+    assert "a\\u202eb\\rc" in done.stderr
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "1e30", "0", "-1"])
+def test_a_time_that_no_query_has_is_a_usage_error(project, seconds) -> None:
+    done = project("query", f"--timeout={seconds}", "SELECT 1")
+    assert done.returncode == 2
+    assert "--timeout" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_one_huge_text_ends_within_the_limits(project) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 import cas
 from cas.errors import ExperimentError, UnknownAsset, UsageError
+from cas.experiments import list_records
 from cas.project import current, forget_current
 
 
@@ -85,6 +86,16 @@ def test_assets_that_are_named_decide(project):
     assert used("named") == {"datasets/b": "input", "datasets/c": "input"}
     cas.save_experiment("none", {"loss": 1.0}, assets=[])
     assert used("none") == {}
+
+
+def test_one_text_is_one_name_and_no_list_of_letters(project):
+    cas.save_experiment("exp_001", {"loss": 1.0}, assets="datasets/a", tags=None)
+    (row,) = list_records(Path(current().experiments))
+    assert [use["name"] for use in row["assets"]] == ["datasets/a"]
+    for given in ({"tags": "abc"}, {"assets": [None]}):
+        with pytest.raises(UsageError):
+            cas.save_experiment("exp_002", {"loss": 1.0}, **given)
+    assert len(list_records(Path(current().experiments))) == 1
 
 
 def test_a_tree_that_is_not_in_the_store_is_refused_and_nothing_is_written(project):

@@ -352,6 +352,59 @@ def test_a_file_that_is_no_live_run_is_named_and_left(project, capsys):
     assert listed("exp_001")["rows"] == 1
 
 
+HEAD: dict[str, Any] = {
+    "live": 1, "experiment_id": "01a20d93-23f1-77fc-9c18-e9c53229503f", "experiment_name": "x",
+    "created_at": "2026-01-01T00:00:00.000000Z", "tags": [], "metadata": {}, "assets": [],
+    "kept": [], "earlier": [], "run": {},
+}  # fmt: skip
+
+
+def foreign(lines: list[Any], **head: Any) -> Path:
+    """Write the file of a live run as a stranger's git repository may hold it; return it."""
+    here().mkdir(parents=True, exist_ok=True)
+    path = here() / f"x.{HEAD['experiment_id']}.live"
+    path.write_text("".join(json.dumps(one) + "\n" for one in [{**HEAD, **head}, *lines]))
+    grow_old()
+    return path
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"experiment_name": "../../../outside"}, {"experiment_name": "y"}, {"experiment_name": 1},
+        {"experiment_name": "\x1b[31m"}, {"experiment_id": "../../x"}, {"experiment_id": 1},
+        {"created_at": "0001-01-01T00:00:00+14:00"}, {"created_at": "2026-01-01T00:00:00"},
+        {"created_at": 5}, {"tags": [1]}, {"metadata": {"a": "\ud800"}}, {"run": {"seed": 2**70}},
+        {"run": {"argv": "abc"}}, {"run": []}, {"assets": None},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_live_file_that_no_run_wrote_is_named_and_writes_nothing(project, capsys, head):
+    path = foreign([{"row": {"a": 1}}], **head)
+    before = sorted(project.parent.rglob("*.parquet"))
+    for words in (("list",), ("recover",)):
+        assert cli("experiments", *words) == 0
+        assert str(path) in capsys.readouterr().err
+    assert cas.query_experiments_arrow("FROM experiments").num_rows == 0
+    assert sorted(project.parent.rglob("*.parquet")) == before
+    assert path.exists()
+
+
+def test_a_line_that_no_run_wrote_loses_no_other(project):
+    lines = [{"row": row} for row in (
+        {"run": 1}, {"a__text": "x"}, {"a": {"zoned": "0001-01-01T00:00:00+14:00"}}, {"": 1},
+        {"a\0": 1}, {"\ud800": 1}, dict.fromkeys(map(str, range(20_000)), 1),
+    )]  # fmt: skip
+    lines += [{"use": {}}, {"tags": [1]}, {"metadata": {"a": "\ud800"}},
+              {"use": {**dict.fromkeys(("kind", "role"), "x"), "name": "\ud800",
+                       "tree": "t1:" + "0" * 64}}]  # fmt: skip
+    foreign([{"row": {"a": 1}}, *lines, {"moved": True}, {"row": {"a": 2}}])
+    assert [row["rows"] for row in list_records(here())] == [2]
+    ((_, live),), _ = recover(current(), tell=print)
+    assert live.torn == len(lines)
+    assert rows("x", "a", "run.git_moved") == [(1, True), (2, True)]
+
+
 def test_a_stop_between_the_record_and_the_removal_of_the_live_file_counts_once(project):
     killed()
     (file,) = files(".live")
@@ -563,6 +616,11 @@ def test_purge_removes_the_files_and_a_copy_that_comes_back_stays_hidden(project
     assert files() == []
     (here() / file).write_bytes(data)
     assert list_records(here()) == []
+    path = cas.save_experiment("exp_003", {"loss": 1.0})  # purged at once, not hidden before
+    data = path.read_bytes()
+    assert cli("experiments", "rm", "exp_003", "--purge") == 0
+    path.write_bytes(data)
+    assert list_records(here()) == []
     run = cas.experiment("exp_002").start()
     assert cli("experiments", "rm", "exp_002", "--purge") == 1
     assert files(".live")
@@ -574,6 +632,7 @@ def test_words_that_can_not_be_taken_say_what_is_near(project, capsys):
     capsys.readouterr()
     for code, words in (
         (1, ("tag", "exp_01", "x")), (1, ("rm", "nothing")), (1, ("note", "../x", "y")),
+        (1, ("rm", "exp_001", "nothing")),
         (2, ("tag", "exp_001")), (2, ("tag", "exp_001", "a\nb")), (2, ("rm",)), (2, ("tga",)),
         (2, ("note", "exp_001", "\0")), (2, ("recover", "x")),
         (2, ("tag", "exp_001", "x", "--now")),
@@ -583,6 +642,18 @@ def test_words_that_can_not_be_taken_say_what_is_near(project, capsys):
     assert "near: 'exp_001'" in err
     assert "near: tag" in err
     assert not (here() / ".events").exists()
+
+
+def test_the_beginning_of_an_id_means_its_record(project):
+    paths = [cas.save_experiment(f"exp_00{n}", {"loss": 1.0}) for n in (1, 2)]
+    first, second = (path.name.split(".")[1] for path in paths)
+    same = next(n for n in range(len(first)) if first[n] != second[n])
+    for word in (first[:5], first[:same]):  # too short; of both
+        assert cli("experiments", "tag", word, "none") == 1
+    assert cli("experiments", "tag", first[:-1], "one") == 0
+    assert listed("exp_001")["tags"] == ["one"]
+    assert cli("experiments", "rm", first[:-1]) == 0
+    assert [row["name"] for row in list_records(here())] == ["exp_002"]
 
 
 def test_an_event_that_can_not_be_read_is_named_and_skipped(project):
@@ -664,6 +735,12 @@ def test_an_output_becomes_an_asset(project, capsys):
     Path("best.pt").unlink()
     assert cli("add", "--from", "exp_002", "exp_002.pt") == 0
     assert cli("add", "--from", "exp_002", "models/exp_002", "--name", "models/final") == 0
+    (moved,) = cas.add("models/exp_002", from_="exp_002", name="models/python")
+    assert (moved["name"], moved["old"]) == ("models/python", None)
+    assert Path("assets/models/python/config.json").read_text() == "{}"
+    for given in ({}, {"from_": "exp_002"}):  # nothing to add; two outputs
+        with pytest.raises(UsageError):
+            cas.add(**given)
     capsys.readouterr()
     assert cli("status") == 0
     assert cli("lock", "--check") == 0

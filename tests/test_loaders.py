@@ -617,6 +617,8 @@ def test_what_is_loaded_is_an_input_of_the_next_record():
         ({"val_fraction": 1}, "val_fraction"),
         ({"val_fraction": "a tenth"}, "val_fraction: expected 0 to below 1, found 'a tenth'"),
         ({"position_ids": True, "shift": True}, "position_ids"),
+        ({"batch_size": 10**12}, "batch_size: expected at most 33554432, found 1000000000000"),
+        ({"executor": 3}, "executor: expected a concurrent.futures.Executor, found 'int'"),
         ({"batch_size": 100_000, "drop_last": True}, "drop_last leaves no batch"),
     ],
 )

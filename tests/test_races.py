@@ -82,7 +82,7 @@ def test_a_pull_goes_on_alone_when_the_one_that_downloads_is_stopped(locked):
         while not any(record.fault == "stall" for record in hub.log):
             assert stopped.poll() is None, stopped.communicate()
         stopped.send_signal(19)  # SIGSTOP: it holds its turn, and makes no progress
-        code = "import sys, cas.installer.turn as t; t.STUCK = 1.0; from cas.__main__ import main; "
+        code = "import sys, cas.store.turn as t; t.STUCK = 1.0; from cas.__main__ import main; "
         done = subprocess.run(
             [sys.executable, "-c", f"{code}sys.argv = ['cas', 'pull']; sys.exit(main())"],
             cwd=second, env=env, capture_output=True, text=True, timeout=60, check=False,

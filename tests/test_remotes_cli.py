@@ -418,7 +418,7 @@ cas.save_experiment(sys.argv[1], [{"loss": 1.0}], metadata={"lr": 0.1})
 
 def save(machine: Machine, name: str) -> None:
     subprocess.run([sys.executable, "-c", SAVE, name], cwd=machine.root, env=machine.env,
-                   check=True, capture_output=True, timeout=120)  # fmt: skip
+                   check=True, timeout=120)  # fmt: skip
 
 
 def test_experiments_travel_with_what_they_name_and_nothing_is_overwritten(machine, tmp_path, hub):

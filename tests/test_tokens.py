@@ -28,13 +28,14 @@ from cas import store as S
 from cas.crew import Crew
 from cas.digest import hash_path
 from cas.errors import CasError, NotReproducible, RecipeError
-from cas.installer.shards import build_tokens, plan_tokens, tokens_tree
 from cas.project import current, forget_current
 from cas.recipes import documents, parse
 from cas.recipes.reading import File
 from cas.recipes.stretches import stretches
 from cas.recipes.tokens import open_tokens, read_tokenizer, tokenizer_of
 from cas.recipes.tokens.engine import Encoder
+from cas.shards import plan_tokens, tokens_tree
+from cas.shards.build import build_tokens
 from tests import stories
 from tests.stores import REPOSITORY, collect, program, whole
 
@@ -267,6 +268,9 @@ def test_a_tokenizer_that_is_random_or_none_is_refused(trained, tmp_path):
     with refused("without dropout, found 0.1"):
         tokenizer_of(json.dumps(table).encode())
     with refused("expected a tokenizer.json: No such file"):
+        read_tokenizer(tmp_path)
+    (tmp_path / "config.json").write_text('{"architectures": []}')
+    with refused("'config.json': expected a tokenizer.json, found something else: it has no 'mode"):
         read_tokenizer(tmp_path)
 
 
@@ -772,7 +776,7 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {repository!r})
 from pathlib import Path
-from cas.installer.shards import tokens_tree
+from cas.shards import tokens_tree
 from cas.project import current
 from cas.recipes.tokens import open_tokens, read_tokenizer
 project = current()

@@ -250,7 +250,7 @@ def _count(
     finally:
         progress.end()
     if not counts.documents:
-        message = f"{text.name}: expected documents, found none in {len(text.files)} files"
+        message = f"{text.name}: expected documents, found none in {recipes.name_files(text.files)}"
         raise RecipeError(message, hint="--split all, or --column NAME")
     return counts
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cas.cli.terminal import count, join
+from cas.cli.terminal import count, join, shown
 from cas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ def import_runs(args: argparse.Namespace, words: list[str], out: Terminal) -> in
         return 1 if told["bad"] else 0
     for one in told["imported"]:
         renamed = ", ".join(f"{old!r} as {new!r}" for old, new in one["renamed"].items())
-        out.data(f"{one['name']}  {count(one['rows'], 'row')}" + f"  ({renamed})" * bool(renamed))
+        out.data(
+            f"{shown(one['name'])}  {count(one['rows'], 'row')}" + f"  ({renamed})" * bool(renamed)
+        )
     for reason in dict.fromkeys(one["reason"] for one in told["skipped"]):
         names = [one["name"] for one in told["skipped"] if one["reason"] == reason]
         out.note(f"skipped {len(names)}, {reason}: {join(names)}")

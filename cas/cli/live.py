@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cas.cli.terminal import count, join
+from cas.cli.terminal import count, join, shown
 
 if TYPE_CHECKING:
     import argparse
@@ -28,7 +28,7 @@ def tag(args: argparse.Namespace, words: list[str], out: Terminal) -> int:
     name, experiment_id = events.tag(_directory(args), words[0], words[1:], take_away=args.remove)
     if out.json:
         out.document({"name": name, "id": experiment_id})
-    out.say(f"{name}: {'less' if args.remove else 'tagged'} {join(words[1:])}")
+    out.say(f"{name}: {'no longer tagged' if args.remove else 'tagged'} {join(words[1:])}")
     return 0
 
 
@@ -50,6 +50,8 @@ def rm(args: argparse.Namespace, words: list[str], out: Terminal) -> int:
     from cas.project import Project
 
     gone = []
+    for word in words:  # a name that is misspelt stops it before the first is gone
+        (events.find if args.purge else events.visible)(_directory(args), word)
     for word in words:
         if args.purge:
             gone += lineage.purge(Project.find(args.project), word)
@@ -67,7 +69,10 @@ def recover(args: argparse.Namespace, words: list[str], out: Terminal) -> int:
     from cas import runs
     from cas.project import Project
 
-    made, left = runs.recover(Project.find(args.project), now=args.now, tell=out.note)
+    skipped: list[str] = []
+    made, left = runs.recover(Project.find(args.project), now=args.now, tell=skipped.append)
+    for text in skipped:
+        out.note(text)
     rows = [
         {
             "name": live.document["experiment_name"],
@@ -81,8 +86,10 @@ def recover(args: argparse.Namespace, words: list[str], out: Terminal) -> int:
         out.document(rows)
     for row in rows:
         if not out.json:
-            out.data(f"{row['name']}  {count(int(str(row['rows'])), 'row')}  {row['path']}")
-    if not rows:
+            out.data(
+                f"{shown(str(row['name']))}  {count(int(str(row['rows'])), 'row')}  {row['path']}"
+            )
+    if not rows and not skipped:
         out.say("no run is to be recovered")
     if left:
         out.say(f"{count(len(left), 'run')} left alone: it beat in the last 10 minutes, "

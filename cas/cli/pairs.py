@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cas.cli.lineage import warn_of_bad
+from cas.cli.terminal import shown
 
 if TYPE_CHECKING:
     import argparse
@@ -23,13 +25,13 @@ def show_one(args: argparse.Namespace, words: list[str], out: Terminal) -> int:
     from cas.project import Project
 
     project = Project.find(args.project)
-    shown = show(Path(project.experiments), words[0], out.note)
-    warn_of_bad(project, {shown["id"]}, out)
+    found = show(Path(project.experiments), words[0], out.note)
+    warn_of_bad(project, {found["id"]}, out)
     if out.json:
-        out.document(shown)
+        out.document(found)
         return 0
-    out.data(out.paint(_line(shown["name"]), "bold"))
-    run = shown["run"]
+    out.data(out.paint(_line(found["name"]), "bold"))
+    run = found["run"]
     git = run["git_commit"] and f"{run['git_commit'][:12]} {run['git_branch'] or ''}".rstrip()
     if git and run["git_dirty"]:
         git += ", with changes"
@@ -37,26 +39,26 @@ def show_one(args: argparse.Namespace, words: list[str], out: Terminal) -> int:
         git += ", moved during the run"
     command = " ".join(run["argv"]) if run["argv"] else None
     lines = [
-        ("id", shown["id"]), ("created", shown["created_at"]), ("status", shown["status"]),
-        ("rows", shown["rows"]), ("tags", ", ".join(shown["tags"]) or None),
-        ("note", shown["note"]), ("git", git), ("command", command), ("python", run["python"]),
-        ("host", run["host"]), ("gpu", run["gpu"]), ("seed", run["seed"]), ("path", shown["path"]),
+        ("id", found["id"]), ("created", found["created_at"]), ("status", found["status"]),
+        ("rows", found["rows"]), ("tags", ", ".join(found["tags"]) or None),
+        ("note", found["note"]), ("git", git), ("command", command), ("python", run["python"]),
+        ("host", run["host"]), ("gpu", run["gpu"]), ("seed", run["seed"]), ("path", found["path"]),
     ]  # fmt: skip
     for key, value in lines:
         if value is not None:
             out.data(f"  {key:8} {_line(value)}")
-    if shown["metadata"]:
+    if found["metadata"]:
         out.data("metadata")
-        for key, value in shown["metadata"].items():
+        for key, value in found["metadata"].items():
             out.data(f"  {_line(key)}: {_line(value)}")
-    if shown["assets"]:
+    if found["assets"]:
         out.data("assets")
-        for use in shown["assets"]:
+        for use in found["assets"]:
             at = f"commit {use['commit'][:12]}" if use["commit"] else use["tree"][:15]
             out.data(f"  {_line(use['name'])} ({_line(use['role'])})  {at}")
-    if shown["metrics"]:
+    if found["metrics"]:
         out.table(
-            [(name, m["last"], m["min"], m["max"]) for name, m in shown["metrics"].items()],
+            [(name, m["last"], m["min"], m["max"]) for name, m in found["metrics"].items()],
             ("METRIC", "LAST", "MIN", "MAX"),
             " rrr",
         )
@@ -114,5 +116,6 @@ def _line(value: Any) -> str:
     """Return a value as one line that does nothing to a terminal."""
     if value is None:
         return "-"
-    text = str(value)
-    return "".join(c if c.isprintable() else "?" for c in text)
+    if isinstance(value, dict | list | bool):
+        value = json.dumps(value, ensure_ascii=False)
+    return shown(str(value))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cas.cli.lineage import warn_of_bad
+from cas.cli.terminal import count
 from cas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["query", "show_best", "show_list"]
 
+MOST_SECONDS = 7 * 86_400  # of a query
 GRACE = 2.0  # seconds after the deadline at which a query that does not stop is ended hard
 BASE = 4 << 30  # bytes of address space that DuckDB and Arrow map without using them
 
@@ -83,7 +85,12 @@ def show_best(args: argparse.Namespace, words: list[str], out: Terminal) -> int:
     out.say(f"{board['metric']}, {board['direction']} is best"
             + (" (guessed from its name)" if board["guessed"] else ""))  # fmt: skip
     if board["skipped_rows"]:
-        out.note(f"{board['skipped_rows']} rows are no finite number and were left out")
+        rows = board["skipped_rows"]
+        out.note(f"{count(rows, 'row')} {'is' if rows == 1 else 'are'} no finite number "
+                 f"and left out")  # fmt: skip
+    if not board["experiments"]:
+        out.say(f"no experiment like that has a finite {board['metric']}")
+        return 0
     out.table(
         [(r["rank"], r["name"], r["value"], *(r["show"][name] for name in show),
           ", ".join(_used(r["assets"])))
@@ -117,21 +124,23 @@ def query(args: argparse.Namespace, out: Terminal) -> int:
     from cas.experiments.scan import refresh
     from cas.project import Project
 
-    if args.timeout <= 0:
-        raise UsageError(f"--timeout {args.timeout:g}: expected seconds above 0")
+    if not 0 < args.timeout <= MOST_SECONDS:
+        raise UsageError(f"--timeout {args.timeout:g}: expected seconds, up to {MOST_SECONDS}")
     project = Project.find(args.project)
-    refresh(Path(project.experiments), out)
+    known = refresh(Path(project.experiments), out)
     _limit(args.timeout, args.memory, out)
     table = lineage.query(
         project,
         args.sql,
         timeout=args.timeout,
         memory=args.memory,
+        known=known,
         warn=out.note,
     )
     form = "json" if out.json else args.format
     if form == "json":
-        out.document(table.to_pylist())
+        names = table.column_names
+        out.document([dict(zip(names, row, strict=True)) for row in _rows(table)])
     elif form == "csv":
         import pyarrow.csv
 
@@ -143,25 +152,45 @@ def query(args: argparse.Namespace, out: Terminal) -> int:
 
         pyarrow.parquet.write_table(table, sys.stdout.buffer)
     else:
-        rows = [tuple(row.values()) if len(row) == table.num_columns else row
-                for row in table.to_pylist()]  # fmt: skip
-        out.table(rows, table.column_names)
+        out.table(_rows(table), table.column_names)
     return 0
 
 
+def _rows(table: pa.Table) -> list[tuple[Any, ...]]:
+    """Return the rows as Python has them, times beyond their reach as text."""
+    return list(zip(*map(_values, table.columns), strict=True))
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    def one(value: pa.Scalar) -> Any:
+        try:
+            return value.as_py()
+        except (OverflowError, ValueError):
+            return "out of range"
+
+    try:
+        return list(column.to_pylist())
+    except (OverflowError, ValueError):
+        return list(map(one, column))
+
+
 def _flat(table: pa.Table) -> pa.Table:
-    """Return a table that CSV can hold: nested columns as JSON."""
+    """Return a table that CSV can hold: nested columns as JSON, other strange ones as text."""
     import json
 
     import pyarrow as pa
+    import pyarrow.types as types
 
-    columns = [
-        pa.array([json.dumps(v, default=str) for v in column.to_pylist()])
-        if pa.types.is_nested(column.type)
-        else column
-        for column in table.columns
-    ]
-    return pa.table(columns, names=table.column_names)
+    def flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
+        if types.is_nested(column.type):
+            texts = [None if v is None else json.dumps(v, default=str) for v in _values(column)]
+        elif types.is_interval(column.type) or types.is_binary(column.type):
+            texts = [None if v is None else str(v) for v in _values(column)]
+        else:
+            return column
+        return pa.chunked_array([pa.array(texts, pa.string())])
+
+    return pa.table(list(map(flat, table.columns)), names=table.column_names)
 
 
 def _limit(timeout: float, memory: str, out: Terminal) -> None:

@@ -16,7 +16,7 @@ from cas.progress import Progress, human
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Terminal", "count", "human", "join", "silence"]
+__all__ = ["Terminal", "count", "human", "join", "shown", "silence"]
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "cyan": "36", "bold": "1", "dim": "2"}
 REDRAW = 0.1  # seconds
@@ -55,11 +55,12 @@ class Terminal(Progress):
 
     def table(self, rows: Sequence[Sequence[Any]], head: Sequence[str], right: str = "") -> None:
         """Print rows under a head, columns aligned; *right* holds an ``r`` for numbers."""
+        head = [shown(text) for text in head]
         cells = [[_cell(value) for value in row] for row in rows]
         widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
         # a terminal shows a table by rows; what goes into a file or a pipe is whole
         width = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else 0
-        for number, row in enumerate([list(head), *cells]):
+        for number, row in enumerate([head, *cells]):
             parts = [
                 text.rjust(width) if right[n : n + 1] == "r" else text.ljust(width)
                 for n, (text, width) in enumerate(zip(row, widths, strict=True))
@@ -81,20 +82,20 @@ class Terminal(Progress):
         """Tell what was done, on stderr, unless quiet."""
         if not self.quiet:
             self._clear()
-            self._tell(message)
+            self._tell(_lines(message))
 
     def note(self, message: str) -> None:
         """Tell something that is no error."""
         self._clear()
         if not self.quiet:
-            self._tell(f"{self.paint('note:', 'yellow', sys.stderr)} {message}")
+            self._tell(f"{self.paint('note:', 'yellow', sys.stderr)} {_lines(message)}")
 
     def error(self, message: str, hint: str | None = None) -> None:
         """Tell an error, and what to type next."""
         self._clear()
-        self._tell(f"cas: {self.paint('error:', 'red', sys.stderr)} {message}")
+        self._tell(f"cas: {self.paint('error:', 'red', sys.stderr)} {_lines(message)}")
         if hint:
-            self._tell(f"cas: {self.paint('hint:', 'cyan', sys.stderr)} {hint}")
+            self._tell(f"cas: {self.paint('hint:', 'cyan', sys.stderr)} {_lines(hint)}")
 
     def _tell(self, line: str, *, end: str = "\n") -> None:
         """Write to stderr; one that takes nothing more must not end the work."""
@@ -160,7 +161,9 @@ def _plain(value: Any) -> Any:
     """Return what JSON has no type for: times in ISO 8601, a decimal as a number, else text."""
     if hasattr(value, "isoformat"):
         return value.isoformat().replace("+00:00", "Z")
-    return float(value) if type(value).__name__ == "Decimal" else str(value)
+    if type(value).__name__ == "Decimal":  # an integer beyond 64 bits keeps its digits
+        return float(value) if value.as_tuple().exponent else int(value)
+    return str(value)
 
 
 def _finite(value: Any) -> Any:
@@ -177,7 +180,21 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.6g}"
-    return str(value).replace("\n", "\\n").replace("\x1b", "\\x1b")
+    return shown(str(value))
+
+
+def shown(text: str) -> str:
+    """Return *text* with what does something to a terminal, or shows nothing, as Python writes it.
+
+    Records come by git and rsync from anywhere; a name in one must not paint over a line.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def _lines(text: str) -> str:
+    return "\n".join(map(shown, text.split("\n")))
 
 
 def count(number: int, what: str = "file") -> str:

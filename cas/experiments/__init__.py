@@ -28,7 +28,7 @@ exporters records → one table, for programs and papers
 from __future__ import annotations
 
 from .board import best, direction_of, list_records
-from .capture import GitState, capture
+from .capture import capture
 from .compare import Changes, compare, show
 from .naming import check_experiment_name
 from .query import connect, query
@@ -38,7 +38,6 @@ from .scan import References, references
 __all__ = [
     "RESERVED",
     "Changes",
-    "GitState",
     "References",
     "Run",
     "Use",

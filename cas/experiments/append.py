@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cas import files
 from cas.errors import ExperimentError
 
-from .columns import cell
+from .cells import cell
 from .frame import check_names
 from .naming import LIVE, new_id, utc
 from .plain import as_json

@@ -10,22 +10,15 @@ integer beyond 2^53 among floats is rounded and keeps its digits in ``__text``.
 
 from __future__ import annotations
 
-import datetime as dt
-import enum
 import json
 import math
 import re
-import uuid
-from collections.abc import Mapping
-from decimal import Decimal
 from functools import cache
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from cas.errors import ExperimentError
-
 from .arrays import build
-from .plain import as_json, is_missing, type_name
+from .cells import cell
+from .plain import as_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +27,7 @@ if TYPE_CHECKING:
 
     Split = tuple[pa.ChunkedArray, pa.ChunkedArray | None]
 
-__all__ = ["TEXT", "Nulls", "cell", "from_values", "merge", "settle"]
+__all__ = ["TEXT", "Nulls", "from_values", "merge", "settle"]
 
 TEXT = "__text"
 EXACT = 1 << 53  # integers up to here are exact as DOUBLE
@@ -189,53 +182,6 @@ def _listed(parts: Sequence[pa.ChunkedArray | int]) -> list[Any]:
     for part in parts:
         values.extend([None] * part if isinstance(part, int) else part.to_pylist())
     return values
-
-
-def cell(value: Any, name: str, row: int) -> tuple[str, Any]:
-    """Return the family of a value, '' for none, and the value as Arrow takes it."""
-    if value is None or is_missing(value):
-        return "", None
-    if isinstance(value, enum.Enum):
-        value = value.value
-    kind = type(value)
-    if kind.__name__ == "datetime64":
-        value = value.astype("datetime64[us]").tolist()
-    elif kind.__name__ == "timedelta64":
-        value = value.astype("timedelta64[us]").tolist()
-    elif hasattr(value, "tolist") and not isinstance(value, bytes):  # numpy, torch
-        value = value.tolist()
-    place = f"column {name!r}, row {row}"
-    if isinstance(value, bool | int | float):
-        family = "bool" if isinstance(value, bool) else "int" if isinstance(value, int) else "float"
-        return family, value
-    if isinstance(value, str):
-        return "text", str(value).encode(errors="replace").decode()
-    if isinstance(value, Decimal):
-        if value.is_finite() and value == value.to_integral_value():
-            return "int", int(value)
-        return "float", float(value)
-    if isinstance(value, dt.datetime):
-        if value.tzinfo is None:
-            return "stamp", value
-        return "zoned", value.astimezone(dt.UTC)
-    if isinstance(value, dt.date):
-        return "date", value
-    if isinstance(value, dt.time):
-        return "time", value.replace(tzinfo=None)
-    if isinstance(value, dt.timedelta):
-        return "float", value.total_seconds()
-    if isinstance(value, list | tuple):
-        return "list", list(value)
-    if isinstance(value, Mapping):
-        return "text", json.dumps(as_json(value, place), ensure_ascii=False)
-    if isinstance(value, PurePath | uuid.UUID):
-        return "text", str(value)
-    hint = {
-        "complex": "save the real and the imaginary part as two columns",
-        "bytes": "save text such as .hex(), or write the bytes to a file",
-    }.get(type(value).__name__)
-    message = f"{place}: a value of type {type_name(value)!r} can't be saved"
-    raise ExperimentError(message, hint=hint or "save it as a number or as text")
 
 
 def _only_nan(cells: Sequence[tuple[str, Any]]) -> bool:

@@ -16,7 +16,7 @@ from cas.names import near
 from .arrays import build
 from .board import direction_of
 from .columns import TEXT
-from .naming import LIVE, RECORD, utc
+from .naming import LIVE, RECORD, SHORTEST, utc
 from .scan import tables
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ __all__ = ["Changes", "compare", "show"]
 Changes = tuple[list[str], list[str], list[str]]
 """The paths that were added, removed and changed."""
 
-SHORTEST = 6  # characters of an id
 GIT = ("commit", "branch", "dirty", "moved", "diff")
 """What a record says of git, without its prefix."""
 

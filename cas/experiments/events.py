@@ -27,13 +27,13 @@ from cas.bounded import load_json
 from cas.errors import ExperimentError, UsageError
 from cas.names import near
 
-from .naming import experiment_files, new_id, utc
+from .naming import SHORTEST, experiment_files, new_id, utc
 from .record import check_tags, to_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .scan import Record
+    from .footer import Record
 
 __all__ = ["EVENTS", "Events", "apply", "note", "read", "remove", "tag", "visible"]
 
@@ -138,6 +138,8 @@ def note(directory: Path, word: str, text: str) -> tuple[str, str]:
 
     An empty *text* takes the note away. Raises as ``tag`` does.
     """
+    if not isinstance(text, str):
+        raise UsageError(f"note: expected text, found {type(text).__name__!r}")
     if len(text) > MAX_NOTE or not all(c.isprintable() or c in "\n\t" for c in text):
         raise UsageError(f"note: expected at most {MAX_NOTE} printable characters")
     name, experiment_id = visible(directory, word)[-1]
@@ -180,13 +182,17 @@ def remove(directory: Path, word: str, *, purge: bool = False) -> list[tuple[str
 def find(directory: Path, word: str) -> list[tuple[str, str]]:
     """Return (name, id) of all records of a name, or of the one of an id, oldest first.
 
-    Hidden ones too. Raises ExperimentError for an experiment that is not there.
+    At least ``SHORTEST`` characters of an id do. Hidden ones too. Raises ExperimentError for
+    an experiment that is not there, or the beginning of more than one id.
     """
     there = sorted(
         {(experiment_id, name) for _, name, experiment_id in experiment_files(directory)}
     )
     found = [(name, key) for key, name in there if name == word]
-    found = found or [(name, key) for key, name in there if key == word]
+    if not found and len(word) >= SHORTEST:
+        found = [(name, key) for key, name in there if key.startswith(word)]
+        if len(found) > 1:
+            raise ExperimentError(f"{word!r} fits {len(found)} experiments' ids")
     if not found:
         raise _unknown(word, {name for _, name in there})
     return found

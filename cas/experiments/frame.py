@@ -74,7 +74,7 @@ def check_names(names: Iterable[Any], reserved: frozenset[str]) -> None:
         if not isinstance(name, str):
             raise ExperimentError(
                 f"column {name!r}: expected text as its name, found {type(name).__name__!r}",
-                hint="df.columns = [str(name) for name in df.columns]",
+                hint=f"{str(name)!r:.40}, or for all: df.columns = map(str, df.columns)",
             )
         _check_name(name, reserved)
         twin = seen.get(name.lower())
@@ -115,7 +115,7 @@ def _from_python(results: Any, kind: str) -> dict[Any, Sequence[Any]]:
     if not isinstance(results, list | tuple):
         raise ExperimentError(
             f"results: expected a frame, a table, a list of dicts or a dict, found {kind!r}",
-            hint="results.collect()" if kind == "LazyFrame" else None,
+            hint={"LazyFrame": "results.collect()", "Series": "results.to_frame()"}.get(kind),
         )
     names: dict[Any, None] = {}
     for row, item in enumerate(results):
@@ -152,7 +152,7 @@ def _from_mapping(results: Mapping[Any, Any]) -> dict[Any, Sequence[Any]]:
 
 
 def _is_listed(value: Any) -> bool:
-    return isinstance(value, list | tuple) or (
+    return isinstance(value, list | tuple | range) or (
         hasattr(value, "tolist") and bool(getattr(value, "ndim", getattr(value, "shape", ())))
     )
 
@@ -171,6 +171,9 @@ def _from_series(series: Any, name: str) -> tuple[pa.ChunkedArray, pa.ChunkedArr
 
     kind = getattr(series.dtype, "kind", "O")
     if kind == "c" or series.dtype == object:
+        return from_values(series.tolist(), name)
+    if type(series.dtype).__name__ == "PeriodDtype":  # Arrow holds the number of the period
+        series = series.astype(str).where(series.notna(), None)
         return from_values(series.tolist(), name)
     try:
         if kind == "f" and type(series.dtype).__module__.startswith("numpy"):

@@ -38,9 +38,10 @@ from cas.errors import ExperimentError
 from cas.listing import parse_tree_id
 
 from .append import LIVE_VERSION, Writer
+from .footer import WRONG, check_footer
 from .frame import to_table
 from .naming import LIVE, experiment_files
-from .record import RESERVED, VERSION, Use, write
+from .record import RESERVED, VERSION, Run, Use, to_bytes, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -73,8 +74,17 @@ class Live:
     """lines that can't be read"""
 
     def table(self) -> pa.Table:
-        """Return the rows as the columns that a record would have."""
-        return to_table(self.rows, reserved=RESERVED)
+        """Return the rows as the columns that a record would have.
+
+        A row that no ``Writer`` wrote, and that can't be saved, is left out as torn.
+        """
+        try:
+            return to_table(self.rows, reserved=RESERVED)
+        except ExperimentError:
+            kept = [row for row in self.rows if _can_be_saved(row)]
+            self.torn += len(self.rows) - len(kept)
+            self.rows = kept
+            return to_table(kept, reserved=RESERVED)
 
 
 def read_live(path: str | Path) -> Live:
@@ -96,18 +106,19 @@ def read_live(path: str | Path) -> Live:
                 "tags": list(head["tags"]),
                 "metadata": dict(head["metadata"]),
                 "assets": [],
-                "run": dict(head["run"]),
+                "run": {**Run().document(), **head["run"]},
             }
             uses = {key: [_use(use) for use in head[key]] for key in ("assets", "kept", "earlier")}
-        except (ValueError, KeyError, TypeError) as error:
-            raise ExperimentError(f"{os.fspath(path)!r} is no live run: {error}") from None
+            _check(document, os.path.basename(path))
+        except WRONG as error:
+            raise ExperimentError(f"{os.fspath(path)!r} is no live run: {error!s:.160}") from None
         live = Live(path=os.fspath(path), document=document)
         names: dict[str, str] = {}
         for data in file:
             try:
                 if data.strip():
                     _take(live, load_json(data), uses["assets"], names)
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except WRONG:
                 live.torn += 1
     document["assets"] = [asdict(use) for use in _settled(uses)]
     return live
@@ -209,6 +220,24 @@ def recover(
     return made, left
 
 
+def _check(document: Mapping[str, Any], file_name: str) -> None:
+    """Raise one of ``WRONG`` for what no record may say.
+
+    Its record is named by what it says of itself, so that has to be its own file's name.
+    """
+    check_footer(to_bytes(document), file_name, 0)
+    if file_name != f"{document['experiment_name']}.{document['experiment_id']}{LIVE}":
+        raise ExperimentError("its name or its id is another than its file's")
+
+
+def _can_be_saved(row: Mapping[str, Any]) -> bool:
+    try:
+        to_table([row], reserved=RESERVED)
+    except ExperimentError:
+        return False
+    return True
+
+
 def _decoded(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
@@ -230,7 +259,8 @@ def _take(live: Live, line: Any, uses: list[Use], names: dict[str, str]) -> None
     elif key == "tags":
         document["tags"] = list(dict.fromkeys([*document["tags"], *map(_text, value)]))
     elif key == "metadata":
-        document["metadata"].update(value)
+        to_bytes(value)  # JSON can write what is no Unicode, and UTF-8 can't
+        document["metadata"] |= value
     elif key == "moved":
         document["run"]["git_moved"] = bool(value)
 
@@ -238,6 +268,7 @@ def _take(live: Live, line: Any, uses: list[Use], names: dict[str, str]) -> None
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"expected text, found {value!r:.40}")
+    value.encode()
     return value
 
 

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
-    "LIVE", "MAX_EXPERIMENT_NAME", "RECORD", "check_experiment_name", "experiment_files", "new_id",
-    "record_name", "records_of", "utc",
+    "LIVE", "MAX_EXPERIMENT_NAME", "RECORD", "SHORTEST", "check_experiment_name",
+    "experiment_files", "new_id", "record_name", "records_of", "utc",
 ]  # fmt: skip
 
+SHORTEST = 6  # characters of an id that stand for it, where one begins with them
 MAX_EXPERIMENT_NAME = 200  # bytes: with the id and the ending it stays below a file name's 255
 RECORD = ".parquet"
 LIVE = ".live"

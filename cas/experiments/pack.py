@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from .read import Record
+    from .footer import Record
 
 __all__ = ["FIRST", "LARGEST", "Pack", "empty", "file_name", "file_text", "from_records", "regroup"]
 

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-__all__ = ["check_sql", "connect", "query"]
+    from .index import Found
+
+__all__ = ["connect", "query"]
 
 BATCH = 65_536  # rows of a result that are taken at a time
 INTERRUPT_AGAIN = 0.05  # seconds; an interrupt that comes between two steps is lost
@@ -62,21 +64,45 @@ def connect(
     Raises UsageError for a frame's name that can't be taken, ExperimentError where the
     directory can't be read.
     """
+    connection = _database(memory)
+    try:
+        _fill(connection, directory, assets, edges, frames, warn)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _database(memory: str) -> duckdb.DuckDBPyConnection:
+    """Return an empty database within its limit, that loads and spills nothing."""
     import duckdb
 
-    limit = _bytes(memory)
-    given = _frames(frames)
-    found = tables(directory, warn)
-    connection = duckdb.connect(
+    return duckdb.connect(
         ":memory:",
         config={
             "python_enable_replacements": "false",
-            "memory_limit": f"{limit // 1024}KiB",
+            "memory_limit": f"{_bytes(memory) // 1024}KiB",
             "temp_directory": "",  # nothing is spilled beside the user's files
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
         },
     )
+
+
+def _fill(
+    connection: duckdb.DuckDBPyConnection,
+    directory: Path,
+    assets: Sequence[Mapping[str, Any]],
+    edges: Sequence[Mapping[str, Any]],
+    frames: Mapping[str, Any] | None,
+    warn: Callable[[str], None] | None,
+    known: Found | None = None,
+) -> None:
+    """Make the views over *directory*, then close the database to all else."""
+    import duckdb
+
+    given = _frames(frames)
+    found = tables(directory, warn, known=known)
     try:
         connection.execute("SET TimeZone = 'UTC'")
         for name, table in {**view_tables(found, assets, edges), **given}.items():
@@ -85,9 +111,7 @@ def connect(
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
     except duckdb.Error as error:
-        connection.close()
         raise ExperimentError(f"the views over the experiments can't be made: {error}") from error
-    return connection
 
 
 def query(
@@ -100,9 +124,12 @@ def query(
     frames: Mapping[str, Any] | None = None,
     timeout: float = 30,
     memory: str = "2GB",
+    known: Found | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> pa.Table:
     """Run one SELECT, or the EXPLAIN of one, and return its result.
+
+    *known* is what ``scan.refresh`` has just returned for *directory*.
 
     Raises UsageError for SQL that is anything else; ExperimentError where it fails, takes
     longer than *timeout* seconds, or needs more than *memory*.
@@ -112,9 +139,10 @@ def query(
 
     if not 0 < timeout < threading.TIMEOUT_MAX:
         raise UsageError(f"timeout: expected seconds above 0, found {timeout!r}")
-    check_sql(sql)
-    connection = connect(directory, assets, edges=edges, memory=memory, frames=frames, warn=warn)
+    connection = _database(memory)
     try:
+        _check_sql(connection, sql)
+        _fill(connection, directory, assets, edges, frames, warn, known)
         with _deadline(connection, timeout):
             relation = connection.sql(sql, params=params)
             if relation is None:
@@ -129,7 +157,7 @@ def query(
                         f"the result is larger than {memory}", hint="add a LIMIT, or --memory 8GB"
                     )
                 batches.append(batch)
-            return _narrow(pa.Table.from_batches(batches, schema=reader.schema))
+            return _told_apart(_narrow(pa.Table.from_batches(batches, schema=reader.schema)))
     except duckdb.InterruptException:
         raise ExperimentError(
             f"the query took longer than {timeout:g} s and was stopped",
@@ -145,26 +173,32 @@ def query(
         connection.close()
 
 
-def check_sql(sql: str) -> None:
+def _check_sql(parser: duckdb.DuckDBPyConnection, sql: str) -> None:
     """Raise UsageError unless *sql* is one SELECT or the EXPLAIN of one.
 
-    Raises ExperimentError for SQL that can't be parsed.
+    *parser* is any connection. Raises ExperimentError for SQL that can't be parsed.
     """
     import duckdb
 
-    if not isinstance(sql, str) or "\0" in sql:
+    if not isinstance(sql, str) or not _is_text(sql):
         raise UsageError(f"expected SQL as text, found {sql!r:.80}")
     try:
-        with duckdb.connect(":memory:") as parser:
-            statements = parser.extract_statements(sql)
-            if len(statements) != 1:
-                raise UsageError(
-                    f"expected one SELECT, found {len(statements)} statements",
-                    hint='cas query "SELECT * FROM experiments LIMIT 10"',
-                )
-            _check_statement(parser, statements[0])
+        statements = parser.extract_statements(sql)
+        if len(statements) != 1:
+            raise UsageError(
+                f"expected one SELECT, found {len(statements)} statements",
+                hint='cas query "SELECT * FROM experiments LIMIT 10"',
+            )
+        _check_statement(parser, statements[0])
     except duckdb.Error as error:
         raise ExperimentError(f"the query can't be parsed: {_short(str(error))}") from None
+
+
+def _is_text(sql: str) -> bool:
+    try:
+        return b"\0" not in sql.encode()
+    except UnicodeEncodeError:  # bytes of a command line that are no UTF-8
+        return False
 
 
 def _check_statement(parser: duckdb.DuckDBPyConnection, statement: Any) -> None:
@@ -234,6 +268,19 @@ def _narrow(table: pa.Table) -> pa.Table:
     return table
 
 
+def _told_apart(table: pa.Table) -> pa.Table:
+    """Return a table with ``name_1`` for a second ``name``: ``u.*, a.*`` of a join has such."""
+    names: dict[str, None] = {}
+    taken = set(table.column_names)
+    for name in table.column_names:
+        free, number = name, 0
+        while free in names or (number and free in taken):
+            number += 1
+            free = f"{name}_{number}"
+        names[free] = None
+    return table.rename_columns(list(names)) if len(taken) < len(names) else table
+
+
 def _frames(frames: Mapping[str, Any] | None) -> dict[str, pa.Table]:
     result: dict[str, pa.Table] = {}
     for name, frame in (frames or {}).items():
@@ -282,7 +329,9 @@ def _short(message: str) -> str:
     """Return the first line of DuckDB's message, without its kind and its full stop."""
     first = next((line for line in message.splitlines() if line.strip()), "unknown error")
     first = re.sub(r"^[A-Z][\w ]* Error: ", "", first).rstrip(".! ")
-    return (first[:1].lower() + first[1:])[:300]
+    if not first[1:2].isupper():  # GROUP BY …
+        first = first[:1].lower() + first[1:]
+    return first[:300]
 
 
 def _near(word: str, names: Sequence[str]) -> list[str]:

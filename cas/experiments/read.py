@@ -7,20 +7,17 @@ dot count for nothing.
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import dataclass, fields
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cas.bounded import load_json
 from cas.errors import ExperimentError
 
 from .arrays import build
 from .columns import TEXT, settle
+from .footer import WRONG, Record, check_footer
 from .live import live_runs
 from .naming import LIVE, RECORD
-from .record import RESERVED, STATUSES, VERSION, Run, Use, to_bytes
+from .record import RESERVED, to_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,36 +25,13 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    Found = tuple["Record", pa.Table]
+    Found = tuple[Record, pa.Table]
 
-__all__ = ["FEW", "Record", "list_files", "read_files", "read_live"]
+__all__ = ["FEW", "list_files", "read_files", "read_live"]
 
 READERS = 4  # threads; pyarrow reads without the interpreter's lock, 1,000 files in 0.6 s
 FEW = 16  # files, for which a pool, or an index, costs more than it saves
 STEP = 250  # files between two reports
-
-_RUN_TYPES: dict[str, type] = {"git_dirty": bool, "git_moved": bool, "argv": list, "seed": int}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """What the footer of one record says, checked."""
-
-    path: str
-    experiment_id: str
-    experiment_name: str
-    created_at: datetime
-    status: str
-    tags: list[str]
-    metadata: str
-    """a JSON object"""
-    assets: tuple[Use, ...]
-    run: dict[str, Any]
-    rows: int
-    latest: bool = True
-    """whether it is the newest of its name"""
-    note: str | None = None
-    """what ``events`` say of it"""
 
 
 def list_files(directory: Path) -> tuple[dict[str, int], bool]:
@@ -100,8 +74,7 @@ def read_files(
             return _read_file(os.path.join(directory, name))
         except FileNotFoundError:
             return None  # it went while we looked
-        except (OSError, pa.ArrowException, ValueError, KeyError, TypeError, AttributeError,
-                OverflowError, RecursionError, ExperimentError) as error:  # fmt: skip
+        except (OSError, pa.ArrowException, *WRONG) as error:
             return str(error).partition("\n")[0].rstrip(".") or type(error).__name__
 
     if len(names) <= FEW:
@@ -124,7 +97,7 @@ def _read_file(path: str) -> Found:
         footer = (file.metadata.metadata or {}).get(b"cas")
         if footer is None:
             raise ExperimentError("it has no key 'cas' in its footer")
-        record = _parse(footer, path, file.metadata.num_rows)
+        record = check_footer(footer, path, file.metadata.num_rows)
         schema = file.schema_arrow
         names = [name for name in schema.names if name.lower() not in RESERVED]
         if len({name.lower() for name in names}) != len(names):
@@ -156,67 +129,9 @@ def read_live(directory: Path, warn: Callable[[str], None] | None = None) -> lis
         try:
             body = live.table()
             index = build(range(body.num_rows), pa.int64())
-            record = _parse(to_bytes(live.document), live.path, body.num_rows)
+            record = check_footer(to_bytes(live.document), live.path, body.num_rows)
             found.append((record, _settled(body.add_column(0, "row_index", index))))
-        except (ValueError, KeyError, TypeError, AttributeError, ExperimentError) as error:
+        except (pa.ArrowException, *WRONG) as error:
             if warn is not None:
                 warn(f"skipped {live.path!r}: not a live run that can be read ({error!s:.160})")
     return found
-
-
-def _parse(footer: bytes, path: str, rows: int) -> Record:
-    """Check the JSON of a footer; raise ValueError, KeyError, TypeError or ExperimentError."""
-    document = load_json(footer)
-    if not isinstance(document, dict) or not isinstance(document.get("version"), int):
-        raise ExperimentError("its key 'cas' is not a record's")
-    if document["version"] > VERSION:
-        raise ExperimentError(f"a newer cas wrote it, in version {document['version']}")
-    run = document["run"]
-    captured: dict[str, Any] = {}
-    for field in fields(Run):
-        value = run.get(field.name)
-        captured[field.name] = _typed(value, _RUN_TYPES.get(field.name, str), field.name)
-    if captured["argv"] is not None:
-        captured["argv"] = [_needed(word, "argv") for word in captured["argv"]]
-    if captured["seed"] is not None and not -(1 << 63) <= captured["seed"] < 1 << 63:
-        raise ExperimentError("its seed is beyond 64 bits")
-    if document["status"] not in STATUSES or not isinstance(document["metadata"], dict):
-        raise ExperimentError("its status or its metadata is not a record's")
-    uses = []
-    for use in document["assets"]:
-        words = {key: _needed(use[key], key) for key in ("name", "kind", "role", "tree")}
-        uses.append(Use(**words, commit=_typed(use.get("commit"), str, "commit")))
-    return Record(
-        path=path,
-        experiment_id=_needed(document["experiment_id"], "experiment_id"),
-        experiment_name=_needed(document["experiment_name"], "experiment_name"),
-        created_at=datetime.fromisoformat(document["created_at"]).astimezone(UTC),
-        status=document["status"],
-        tags=[_needed(tag, "tags") for tag in document["tags"]],
-        metadata=_encodable(
-            json.dumps(document["metadata"], ensure_ascii=False, separators=(",", ":"))
-        ),
-        assets=tuple(uses),
-        run=captured,
-        rows=rows,
-    )
-
-
-def _typed(value: Any, kind: type, name: str) -> Any:
-    if value is not None and type(value) is not kind:
-        raise ExperimentError(f"its {name} is {type(value).__name__!r}, expected {kind.__name__!r}")
-    if isinstance(value, str):
-        return _encodable(value)
-    return value
-
-
-def _needed(value: Any, name: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise ExperimentError(f"its {name} is {value!r:.40}, expected text")
-    return _encodable(value)
-
-
-def _encodable(text: str) -> str:
-    """Return *text*; raise ValueError for a lone surrogate, which JSON can write."""
-    text.encode()
-    return text

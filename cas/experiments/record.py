@@ -51,6 +51,7 @@ __all__ = [
 VERSION = 1
 MAX_METADATA = 4 << 20  # bytes of JSON; it stands in the footer and in each group of rows
 ROW_GROUP = 1 << 16  # rows; what is constant in a record is made for one group at a time
+FEW = 1000
 STATUSES = ("running", "finished", "failed", "recovered")
 RESERVED = frozenset({
     "experiment_id", "experiment_name", "row_index", "created_at",
@@ -252,7 +253,8 @@ def _parquet(document: dict[str, Any], moment: datetime, table: pa.Table) -> byt
     ]
     schema = pa.schema(types, metadata={b"cas": to_bytes(document)})
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+    few = table.num_rows <= FEW  # for them dictionaries cost more time and bytes than they save
+    with pq.ParquetWriter(sink, schema, compression="zstd", use_dictionary=not few) as writer:
         for start in range(0, table.num_rows, ROW_GROUP):
             part = table.slice(start, ROW_GROUP)
             count = part.num_rows

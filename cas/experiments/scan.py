@@ -19,9 +19,10 @@ from cas.progress import QUIET, Progress
 from . import events
 from .arrays import build, from_numpy, to_numpy
 from .columns import TEXT, Nulls, join_numbers, merge
-from .index import find_packs
+from .footer import Record
+from .index import Found, find_packs
 from .pack import FIRST, Pack, empty, file_name, from_records
-from .read import Record, read_files, read_live
+from .read import read_files, read_live
 from .record import Use
 
 if TYPE_CHECKING:
@@ -80,20 +81,22 @@ def tables(
     warn: Warn = None,
     *,
     columns: Sequence[str] | None = None,
+    known: Found | None = None,
     progress: Progress = QUIET,
 ) -> Tables:
     """Return all records of *directory*, and empty tables where there are none.
 
     With *columns*, of the results' columns only these (in any case) and their ``__text``.
+    *known* is what ``refresh`` has just returned.
     """
-    packs, said = _packs(directory, warn, progress)
+    packs, said = _packs(directory, warn, progress, known)
     found = _runs(packs, said)
     return Tables(rows=_rows(packs, columns), runs=found.drop_columns(["file"]))
 
 
-def refresh(directory: Path, progress: Progress = QUIET) -> None:
+def refresh(directory: Path, progress: Progress = QUIET) -> Found:
     """Bring the index up to date, where one is kept, before a time or memory is limited."""
-    find_packs(directory, events.read(directory).removed, progress)
+    return find_packs(directory, events.read(directory).removed, progress)
 
 
 def runs(directory: Path, warn: Warn = None, *, progress: Progress = QUIET) -> pa.Table:
@@ -150,10 +153,12 @@ def references(directory: Path) -> References:
     )
 
 
-def _packs(directory: Path, warn: Warn, progress: Progress) -> tuple[Sequence[Pack], Events]:
+def _packs(
+    directory: Path, warn: Warn, progress: Progress, known: Found | None = None
+) -> tuple[Sequence[Pack], Events]:
     """Return the packs, at least one, and what events say; name what could not be read."""
     said = events.read(directory, warn)
-    found = find_packs(directory, said.removed, progress)
+    found = known or find_packs(directory, said.removed, progress)
     if warn is not None:
         for name, skip in sorted(found.skipped.items()):
             if not skip.hidden:

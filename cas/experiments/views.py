@@ -33,6 +33,7 @@ VIEWS = (
 EDGES = "_recipe_edges"
 """The table of the edges that come from above; ``asset_edges`` has those of experiments too."""
 SQL = f"""
+CREATE VIEW experiment_assets AS SELECT * FROM all_experiment_assets WHERE role <> 'earlier';
 CREATE VIEW asset_edges AS
     SELECT input_tree, output_tree, via FROM {EDGES}
     UNION
@@ -68,16 +69,14 @@ def view_tables(
     derived assets were made of: input_tree, output_tree, via.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     newest = found.rows
-    if found.runs.num_rows and not pc.all(found.runs.column("latest")).as_py():
+    if not all(chunk.true_count == len(chunk) for chunk in found.runs.column("latest").chunks):
         chosen = found.runs.column("latest").take(newest.column("run"))
         if newest.num_rows * newest.num_columns < MANY_CELLS:
             newest = newest.filter(chosen)
         else:
             newest = _picked(newest, chosen.to_pylist())
-    earlier = build(["earlier"], pa.string())[0]
     every = found.uses
     uses = every.drop_columns(["run"])
     whole = _whole(found.rows, found.runs)
@@ -85,7 +84,6 @@ def view_tables(
     return {
         "experiments": whole if newest is found.rows else _whole(newest, found.runs),
         "all_experiments": whole,
-        "experiment_assets": uses.filter(pc.not_equal(uses.column("role"), earlier)),
         "all_experiment_assets": uses,
         "runs": found.runs.select([*runs, "captured"]).rename_columns([*runs, "run"]),
         "assets": _assets(assets, every),

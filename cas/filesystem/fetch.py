@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING
 from cas.errors import CasError, IntegrityError, NotPulled, SourceError, StoreError, typed
 from cas.filesystem.place import Files, Names
 from cas.installer import Bringer
-from cas.installer.apart import store_for
 from cas.installer.remotes import worse
-from cas.installer.turn import one_download
 from cas.listing import Listing, tree_id
 from cas.progress import QUIET, human
 from cas.project import Used, watch_git
+from cas.project.access import store_for
 from cas.project.bad import tell_if_bad
 from cas.request import HubRequest
 from cas.resolver.lock import announced
 from cas.store import (
     announce,
     end,
+    one_download,
     open_store,
     read_listing,
     read_sidecar,

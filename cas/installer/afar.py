@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 from cas.errors import CasError, SourceError, StoreError
 from cas.files import temporary_name
 from cas.installer.remotes import missing_of
-from cas.installer.shards.work import ShardJob
 from cas.listing import Listing
 from cas.progress import QUIET
 from cas.project.places import open_user_store
 from cas.project.remotes import places
 from cas.remote import open_remote
+from cas.shards.work import ShardJob
 from cas.store import Publisher, Staging, open_store, recall, remember, usable
 
 if TYPE_CHECKING:

@@ -13,42 +13,17 @@ from typing import TYPE_CHECKING
 
 from cas.digest import open_to_read
 from cas.errors import CasError
-from cas.project.requests import shared_names
-from cas.request import RecipeRequest
+from cas.project.access import access_of, is_apart
 from cas.store import Publisher, announce, end, settle, shared_gc_mutex, usable
 
 if TYPE_CHECKING:
     from cas.digest import Digest
     from cas.installer.bring import Bringer
     from cas.listing import Listing
-    from cas.lockfile import Asset, Lockfile
-    from cas.project import Project
-    from cas.store import Staged, Store
+    from cas.lockfile import Asset
+    from cas.store import Staged
 
-__all__ = ["access_of", "borrow", "bring_apart", "goes_apart", "into_own", "is_apart", "store_for"]
-
-
-def access_of(lock: Lockfile, asset: Asset) -> str | None:
-    """Return ``gated`` or ``private`` where an asset is, or something that it is made of."""
-    found = {asset.name: asset}
-    todo = [asset]
-    while todo:
-        one = todo.pop()
-        if one.access:
-            return one.access
-        if isinstance(one.request, RecipeRequest):
-            inputs = (lock.assets.get(name) for name in one.request.inputs.values())
-            new = [source for source in inputs if source and source.name not in found]
-            found |= {source.name: source for source in new}
-            todo += new
-    return None
-
-
-def is_apart(project: Project, name: str, access: str | None) -> bool:
-    """Say whether an asset of that access goes into the user's own store."""
-    if access is None or not project.store.shared:
-        return False
-    return name not in shared_names(project.requests_bytes())
+__all__ = ["borrow", "bring_apart", "goes_apart", "into_own"]
 
 
 def goes_apart(bringer: Bringer, asset: Asset) -> bool:
@@ -57,13 +32,6 @@ def goes_apart(bringer: Bringer, asset: Asset) -> bool:
     if bringer.store is not project.store or not project.store.shared:
         return False
     return is_apart(project, asset.name, access_of(bringer.lock, asset))
-
-
-def store_for(project: Project, lock: Lockfile, asset: Asset) -> Store:
-    """Return the store that takes an asset, or what is made of it; raise StoreError."""
-    if project.store.shared and is_apart(project, asset.name, access_of(lock, asset)):
-        return project.stores.make_own()
-    return project.store
 
 
 def into_own(bringer: Bringer) -> Bringer:

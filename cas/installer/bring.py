@@ -24,7 +24,6 @@ from cas.installer.derive import from_recipe
 from cas.installer.origin import origin_of
 from cas.installer.remotes import Remotes, missing_of, worse
 from cas.installer.space import check_space
-from cas.installer.turn import one_download
 from cas.listing import Listing, tree_id
 from cas.progress import human
 from cas.project import look
@@ -37,6 +36,7 @@ from cas.store import (
     build,
     check_twins,
     note_remote,
+    one_download,
     read_listing,
     read_sidecar,
     rebuilt_listing,

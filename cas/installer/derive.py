@@ -19,21 +19,27 @@ from cas.digest import Digest
 from cas.errors import NotReproducible, RecipeError, SourceError, StoreError, typed
 from cas.files import sweep, temporary_name
 from cas.installer.local import import_path
-from cas.installer.turn import one_download
 from cas.listing import Listing, tree_id
 from cas.progress import QUIET
 from cas.request import RecipeRequest
-from cas.store import open_store, read_listing, rebuilt_listing, recall, remember
+from cas.store import (
+    one_download,
+    open_store,
+    read_listing,
+    rebuilt_listing,
+    recall,
+    remember,
+)
 from cas.warm import tree_of_link
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from cas.installer.bring import Bringer
-    from cas.installer.shards import TokensPlan
     from cas.lockfile import Asset
     from cas.recipes import BpeRecipe
     from cas.recipes.tokens import TokenizerFile
+    from cas.shards import TokensPlan
     from cas.store import Store
 
 __all__ = ["Input", "Made", "build_again", "build_recipe", "from_recipe", "inputs_of", "recipe_id"]
@@ -214,7 +220,7 @@ def _plan(bringer: Bringer, request: RecipeRequest, inputs: Mapping[str, Input])
     with _within(text.name):
         files = recipe.select(digests)
     if isinstance(recipe, recipes.TokensRecipe):
-        from cas.installer.shards import plan_tokens
+        from cas.shards import plan_tokens
 
         tokens = plan_tokens(recipe, digests, _tokenizer(inputs["tokenizer"], recipe.eos))
         return _Plan(tokens.identity, tokens=tokens)
@@ -252,7 +258,7 @@ def _run(bringer: Bringer, name: str, plan: _Plan, text: Input, *, anew: bool) -
 
 def _encode(bringer: Bringer, plan: TokensPlan, text: Input, *, anew: bool) -> Made:
     from cas.installer.afar import reaching
-    from cas.installer.shards import build_tokens
+    from cas.shards.build import build_tokens
 
     shards = build_tokens(
         bringer.store,

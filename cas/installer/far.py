@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from cas.digest import Digest, Hasher
 from cas.errors import CasError, IntegrityError, ListingError
-from cas.installer.apart import access_of
 from cas.listing import Listing
 from cas.progress import QUIET
+from cas.project.access import access_of
 from cas.project.remotes import find_remote, places
 from cas.project.requests import shared_names
 from cas.remote import each, open_remote

@@ -22,8 +22,8 @@ from cas.errors import (
     StoreError,
     typed,
 )
-from cas.installer.apart import access_of
 from cas.progress import QUIET
+from cas.project.access import access_of
 from cas.project.remotes import find_remote
 from cas.project.requests import shared_names
 from cas.remote import each, open_remote

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from cas import registry
 from cas.errors import RecipeError, UnknownAsset, UsageError, typed
-from cas.installer.shards import tokens_tree
 from cas.listing import tree_id
 from cas.loaders.documents import Documents
 from cas.loaders.loader import Loader
@@ -17,6 +16,7 @@ from cas.progress import Progress
 from cas.project import Used, watch_git
 from cas.recipes.tokens import open_tokens
 from cas.request import RecipeRequest
+from cas.shards import tokens_tree
 from cas.store import read_listing
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["load_training_data"]
 
+MOST_TOKENS = 1 << 31  # of a batch, 16 GB of int64
 _WORTH_TELLING = 16 << 20  # bytes of text: what takes seconds to encode
 
 
@@ -92,6 +93,11 @@ def load_training_data(
                 f"of {text.name!r}, found {max_length}",
                 hint=f"max_length={max(1, rows.tokens // 2)}",
             )
+    if batch_size > MOST_TOKENS // max_length:
+        raise UsageError(
+            f"batch_size: expected at most {MOST_TOKENS // max_length}, found {batch_size}",
+            hint="batch_size=16",
+        )
     if drop_last and len(train) < batch_size * world_size:
         raise UsageError(
             f"drop_last leaves no batch: {len(train)} rows, and a batch of all ranks has "

@@ -21,7 +21,7 @@ _MOST = 12
 
 
 class Spare:
-    """int64 arrays of one shape at a time."""
+    """int64 arrays of one width at a time; a short batch takes the beginning of a long one."""
 
     def __init__(self) -> None:
         self._arrays: deque[NDArray[np.int64]] = deque()
@@ -35,12 +35,12 @@ class Spare:
                 held = [self._arrays.popleft()]
             except IndexError:  # another thread has them
                 break
-            if held[0].shape != shape:
+            if held[0].shape[1] != shape[1] or len(held[0]) < shape[0]:
                 continue
             # another thread that takes it from here on counts ours
             self._arrays.append(held[0])
             if _references(held) == _ALONE + 1:
-                return held[0]
+                return held[0][: shape[0]]
         array = np.empty(shape, np.int64)
         if len(self._arrays) < _MOST:
             self._arrays.append(array)

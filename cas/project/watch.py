@@ -10,7 +10,7 @@ import threading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cas.experiments import GitState
+    from cas.gitstate import GitState
 
 __all__ = ["git_at_first_use", "watch_git"]
 
@@ -28,7 +28,7 @@ def watch_git(root: str) -> None:
     def read() -> None:
         from pathlib import Path
 
-        from cas.experiments import GitState
+        from cas.gitstate import GitState
 
         found.append(GitState.read(Path(root)))
 

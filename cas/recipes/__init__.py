@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from cas.errors import RecipeError
 from cas.recipes.bpe import BpeRecipe, Built
 from cas.recipes.columns import text_columns
+from cas.recipes.reading import name_files
 from cas.recipes.selection import kind_of, select, split_of
 from cas.recipes.semantic import semantic_hash
 from cas.recipes.text import documents
@@ -31,6 +32,7 @@ __all__ = [
     "TokensRecipe",
     "documents",
     "kind_of",
+    "name_files",
     "parse",
     "parse_name",
     "select",

@@ -22,9 +22,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from cas.digest import hash_bytes, parse_digest
 from cas.errors import RecipeError, remedy
-from cas.recipes.counting import Reading, count
 from cas.recipes.layout import BYTES, roles, write_tokenizer
-from cas.recipes.merging import learn
 from cas.recipes.selection import select
 from cas.recipes.semantic import canonical, semantic_hash
 from cas.recipes.stretches import SEPARATOR
@@ -162,6 +160,9 @@ class BpeRecipe:
                 written.
         """
         import tokenizers
+
+        from cas.recipes.counting import Reading, count
+        from cas.recipes.merging import learn
 
         reading = Reading(
             column=self.column,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cas.crew import Crew, cores
 from cas.errors import RecipeError
-from cas.recipes.reading import File
+from cas.recipes.reading import File, name_files
 from cas.recipes.stretches import Stretch, stretches
 from cas.recipes.text import documents, parts, passages
 from cas.recipes.words import WordCounter
@@ -91,7 +91,7 @@ def count(
         if not many:  # where a file has rows but no text this says so
             next(iter(_documents(tree, name, reading)), None)
     if not any(found.values()):
-        message = f"expected documents, found none in {len(files)} files"
+        message = f"expected documents, found none in {name_files(files)}"
         raise RecipeError(message, hint="--files PATTERN, or --column NAME")
     if not chosen:
         message = f"none of the {sum(found.values())} documents is in the subset {reading.subset}"

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 from cas.errors import RecipeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from pathlib import Path
     from typing import BinaryIO, Literal
 
     from cas.recipes.stretches import Stretch
 
-__all__ = ["BLOCK", "File", "decoded", "lines"]
+__all__ = ["BLOCK", "File", "decoded", "lines", "name_files"]
 
 BLOCK = 1 << 20  # bytes read at once
+SHOWN = 3  # files in an error
 
 
 @dataclass(slots=True)
@@ -47,6 +48,12 @@ class File:
     def report(self, position: int) -> None:
         if self.moved is not None:
             self.moved(position)
+
+
+def name_files(files: Collection[str]) -> str:
+    """Return the names of files as an error tells them, not all of them where they are many."""
+    first = ", ".join(map(repr, sorted(files)[:SHOWN]))
+    return first + (f" and {len(files) - SHOWN} more files" if len(files) > SHOWN else "")
 
 
 def decoded(file: File) -> Iterator[str]:

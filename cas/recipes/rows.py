@@ -34,7 +34,11 @@ def json_lines(file: File, blocks: Iterable[str]) -> Iterator[tuple[str, object]
         try:
             yield f"line {number}{after}", json.loads(line)
         except (ValueError, RecursionError) as error:
-            what = f"line {number}{after}: expected one JSON value a line: {error}"
+            # of a line, json knows only the column
+            said = f"{error}"
+            if isinstance(error, json.JSONDecodeError):
+                said = f"{error.msg} at column {error.colno}"
+            what = f"line {number}{after}: expected one JSON value a line: {said}"
             raise file.error(what, hint="--files PATTERN") from None
 
 

@@ -44,7 +44,8 @@ def semantic_hash(tokenizer_json: bytes) -> Digest:
     try:
         return hash_bytes(canonical(_meaning(json.loads(tokenizer_json))))
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        message = f"expected a tokenizer.json, found something else: {error!r:.120}"
+        found = f"it has no {error}" if isinstance(error, KeyError) else f"{error}"
+        message = f"expected a tokenizer.json, found something else: {found:.120}"
         raise RecipeError(message) from error
 
 

@@ -20,6 +20,7 @@ from cas.names import check_name, check_names, view_of
 from cas.progress import QUIET
 from cas.request import LocalRequest, RecipeRequest, Request
 from cas.resolver import pin
+from cas.resolver.derived import same_derived
 from cas.resolver.lock import announced, same_request, tell_stale
 from cas.resolver.meaning import AddOptions, meaning
 from cas.resolver.pin import Move, move_of
@@ -112,12 +113,26 @@ def add(
     if options.move and place and not own_view:
         take_away(bringer.store, place, new, progress)
     if old and old.tree != new.tree:
-        for user, source in stale_inputs(project.read_lock()).items():
-            if source == name:
-                tell_stale(user, source, progress)
+        _settle_users(bringer, name)
     if old == new and requests.get(name) == request:
         return []
     return [move_of(bringer, name, old, new)]
+
+
+def _settle_users(bringer: Bringer, moved: str) -> None:
+    """Pin again what reads the same of *moved* as before; tell of the rest that it is stale."""
+    project = bringer.project
+    with one_writer(project):
+        bringer.lock = project.read_lock()
+        same = []
+        for user in stale_inputs(bringer.lock):
+            if kept := same_derived(bringer, bringer.lock.find(user)):
+                same.append(kept)
+                bringer.lock = bringer.lock.with_assets([kept])
+        change_lock(project, same)
+    for user, source in stale_inputs(bringer.lock).items():
+        if source == moved:
+            tell_stale(user, source, bringer.progress)
 
 
 def _pin(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cas.errors import NotReproducible, RequestError, UsageError, typed
 from cas.installer.derive import build_again, recipe_id
 from cas.request import RecipeRequest, Request
-from cas.resolver import pin
+from cas.resolver import pin as pins
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cas.installer import Bringer
     from cas.lockfile import Asset
 
-__all__ = ["inputs_first", "made_of", "pin_derived", "rebuild"]
+__all__ = ["inputs_first", "made_of", "pin_derived", "rebuild", "same_derived"]
 
 
 def inputs_first(requests: Mapping[str, Request]) -> list[tuple[str, Request]]:
@@ -84,15 +84,29 @@ def pin_derived(
         trees = {role: source.tree for role, source in sources.items()}
         if trees == old.inputs and not moved:
             return same
-        if recipe_id(bringer, request, sources) == old.recipe:
-            # what it reads is as it was, whatever else moved in its inputs
-            return replace(same, inputs=trees)
+        if pin := same_derived(bringer, same):
+            return pin
         if not (build or moved) or (request.keep and not named):
             return same
     if dry_run:
         bringer.progress.note(f"{name} would be built of {' and '.join(request.inputs.values())}")
         return old
-    return replace(pin.pin_recipe(bringer, name, request, anew=anew), extra=extra)
+    return replace(pins.pin_recipe(bringer, name, request, anew=anew), extra=extra)
+
+
+def same_derived(bringer: Bringer, old: Asset) -> Asset | None:
+    """Return the pin of what reads the same of its inputs as before, whatever else moved there.
+
+    None where it reads something else, or that can't be told.
+    """
+    request = old.request
+    if not isinstance(request, RecipeRequest):
+        return None
+    known = bringer.lock.assets
+    sources = {role: known[word] for role, word in request.inputs.items() if word in known}
+    if recipe_id(bringer, request, sources) != old.recipe:
+        return None
+    return replace(old, inputs={role: source.tree for role, source in sources.items()})
 
 
 def rebuild(bringer: Bringer, assets: Iterable[Asset]) -> None:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from cas.errors import CasError, UsageError
 from cas.installer import check_source, import_path, origin_of
-from cas.installer.apart import access_of, into_own, is_apart
+from cas.installer.apart import into_own
 from cas.installer.derive import build_recipe, inputs_of
 from cas.installer.local import measure_path
 from cas.listing import Listing, twins, unportable
 from cas.lockfile import Asset
 from cas.project import look
+from cas.project.access import access_of, is_apart
 from cas.request import HubRequest, LocalRequest, RecipeRequest, Request
 from cas.store import build
 

@@ -17,8 +17,8 @@ Change = tuple[str, str, str]
 """A file below cas/, the text that stands in it, and what is to stand there instead."""
 
 HASTE: tuple[Change, ...] = (
-    ("installer/turn.py", "STUCK = 20.0", "STUCK = 0.4"),
-    ("installer/turn.py", "LOOK = 0.2", "LOOK = 0.02"),
+    ("store/turn.py", "STUCK = 20.0", "STUCK = 0.4"),
+    ("store/turn.py", "LOOK = 0.2", "LOOK = 0.02"),
     ("store/index.py", "PATIENCE = 10.0", "PATIENCE = 0.2"),
     ("store/index.py", "PATIENCE_THEN = 1.0", "PATIENCE_THEN = 0.1"),
 )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from cas.experiments.read import Record
+    from cas.experiments.footer import Record
 
 __all__ = ["Found", "find_packs", "read_packs"]
 

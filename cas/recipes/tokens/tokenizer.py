@@ -58,7 +58,12 @@ def read_tokenizer(path: Path, *, eos: str | None = None) -> TokenizerFile:
     except OSError as error:
         message = f"{str(path)!r}: expected a tokenizer.json: {error.strerror}"
         raise RecipeError(message, hint="AutoTokenizer saves one: save_pretrained") from None
-    return tokenizer_of(data, eos=eos or _eos_beside(place))
+    try:
+        return tokenizer_of(data, eos=eos or _eos_beside(place))
+    except RecipeError as error:
+        if place.name == "tokenizer.json":
+            raise
+        raise RecipeError(f"{place.name!r}: {error}", hint=error.hint) from error
 
 
 def tokenizer_of(data: bytes, *, eos: str | int | None = None) -> TokenizerFile:

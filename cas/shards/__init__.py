@@ -4,10 +4,11 @@ Which shards there are is decided by the files alone, so the tree is the same fo
 of workers. What a worker finished is found again by its key: a killed build goes on, and a
 changed file is the only one that is encoded again.
 
-``work`` one shard · ``build`` all of a plan · ``tree`` what loaders ask for
+``plan`` what is to be made · ``tree`` what loaders ask for · ``build`` all of a plan ·
+``work`` one shard. Who finds shards that are there loads nothing of the two last.
 """
 
-from cas.installer.shards.build import ShardsMade, TokensPlan, build_tokens, plan_tokens
-from cas.installer.shards.tree import tokens_tree
+from cas.shards.plan import TokensPlan, plan_tokens
+from cas.shards.tree import tokens_tree
 
-__all__ = ["ShardsMade", "TokensPlan", "build_tokens", "plan_tokens", "tokens_tree"]
+__all__ = ["TokensPlan", "plan_tokens", "tokens_tree"]

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from cas.digest import Digest, hash_bytes, parse_digest
 from cas.errors import NotPulled, RecipeError, StoreError, typed
-from cas.installer.apart import store_for
-from cas.installer.shards.build import TokensPlan, build_tokens, plan_tokens
-from cas.installer.turn import one_download
 from cas.listing import Listing, tree_id
 from cas.progress import QUIET
+from cas.project.access import store_for
+from cas.shards.plan import TokensPlan, plan_tokens
 from cas.store import (
     Publisher,
     Staging,
@@ -22,6 +21,7 @@ from cas.store import (
     build,
     end,
     note_use,
+    one_download,
     rebuilt_listing,
     recall,
     remember,
@@ -119,6 +119,8 @@ def _found_or_made(
     key = _tree_key(plan.identity, subset)
     origin = {"recipe": plan.identity, "inputs": {"text": tree_id(text.tree)}}
     if (listing := _recalled(store, key)) is None:
+        from cas.shards.build import build_tokens
+
         store.need_writable()
         root = project.root_id(draw=True) or ""
         with shared_gc_mutex(store):

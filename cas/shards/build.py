@@ -11,39 +11,22 @@ from typing import TYPE_CHECKING, Any
 from cas.crew import Crew, cores
 from cas.digest import Digest, hash_bytes
 from cas.errors import RecipeError
-from cas.installer.shards.work import FILES, ShardJob, build_shard
 from cas.listing import Listing
 from cas.progress import QUIET
 from cas.recipes.tokens import Meta, ShardMeta
+from cas.shards.work import FILES, ShardJob, build_shard
 from cas.store import Publisher, Staging, Vanished, add_bytes, recall
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from concurrent.futures import Executor, Future
 
     from cas.progress import Progress
     from cas.recipes.stretches import Stretch
-    from cas.recipes.tokens import TokenizerFile, TokensRecipe
+    from cas.shards.plan import TokensPlan
     from cas.store import Store
 
-__all__ = ["ShardsMade", "TokensPlan", "build_tokens", "plan_tokens"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokensPlan:
-    """What is encoded with what, and the id of it."""
-
-    recipe: TokensRecipe
-    tokenizer: TokenizerFile
-    read: Mapping[str, Mapping[str, str]]
-    """split → path → SHA-256"""
-    identity: str
-    """``r1:`` and the hash of all that decides the bytes."""
-
-    @property
-    def files(self) -> list[str]:
-        """The files that are read."""
-        return [path for files in self.read.values() for path in files]
+__all__ = ["ShardsMade", "build_tokens"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,25 +37,6 @@ class ShardsMade:
     sizes: tuple[int, ...]
     """bytes of each file, in the order of the listing"""
     made_with: str
-
-
-def plan_tokens(
-    recipe: TokensRecipe,
-    digests: Mapping[str, str],
-    tokenizer: TokenizerFile,
-    splits: Sequence[str] | None = None,
-) -> TokensPlan:
-    """Return what a recipe reads of a dataset, whose files *digests* are path → SHA-256.
-
-    *splits*: those wanted instead of the recipe's own; only the first must be there.
-
-    Raises:
-        RecipeError: no file fits.
-    """
-    chosen = recipe.by_split(digests, splits)
-    read = {split: {path: digests[path] for path in paths} for split, paths in chosen.items()}
-    identity = recipe.id(read, tokenizer.semantic, tokenizer.eos, tokenizer.dtype)
-    return TokensPlan(recipe=recipe, tokenizer=tokenizer, read=read, identity=identity)
 
 
 def build_tokens(
