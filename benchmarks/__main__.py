@@ -12,6 +12,7 @@ from typing import Any
 from .load import Load, describe_machine
 from .measure import NotDone, summarise, take_turns
 from .place import HOME, ROOT, make_environment, open_place
+from .plot import write_plot
 from .report import as_markdown, commit_of, read_results, write_page, write_results
 from .rows import ROWS, Row
 
@@ -25,7 +26,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, help="turns of each contestant, instead of the row's")
     parser.add_argument("--work", type=Path, default=HOME / "work", help="where the data goes")
     parser.add_argument("--results", type=Path, default=RESULTS, help=f"JSON ({RESULTS})")
-    parser.add_argument("--write", type=Path, help="a page whose table is to be replaced")
+    parser.add_argument("--write", type=Path, help="a page whose table is replaced, and its .svg")
     parser.add_argument("--no-run", action="store_true", help="show the results that are there")
     parser.add_argument("--list", action="store_true", help="show the rows")
     given = parser.parse_args()
@@ -51,6 +52,7 @@ def main() -> int:
     print(as_markdown([row for row in shown if row["row"] in (given.row or ROWS)]))
     if given.write:
         write_page(given.write, as_markdown(shown))
+        write_plot(given.write.with_suffix(".svg"), shown)
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
@@ -59,10 +61,12 @@ def main() -> int:
 def run_row(name: str, row: Row, runs: int | None, work: Path) -> dict[str, Any]:
     """Measure one row in a place of its own."""
     load = Load()
-    with open_place(work, name, small_files=row.small_files) as place:
+    with open_place(
+        work, name, small_files=row.small_files, size=row.disk, inodes=row.inodes
+    ) as place:
         machine = describe_machine(place.root)
         with row.make(place) as contestants:
-            taken = take_turns(contestants, runs or row.runs, place.scratch)
+            taken = take_turns(contestants, runs or row.runs, place.scratch, row.memory)
         note = place.note
     pairs = zip(contestants, taken, strict=True)
     return {

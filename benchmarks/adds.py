@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-import subprocess
-import venv
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from .measure import Contestant, NotDone, Run
+from .peers import find_dvc
 from .place import (
     CAS,
-    HOME,
     PYTHON,
     Place,
     check_same,
@@ -34,22 +32,6 @@ with open(sys.argv[1], "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT
 """
 
 
-def find_dvc() -> tuple[str | None, str]:
-    """Return dvc, installed into ``.bench/dvc`` on first use, or None and why not."""
-    folder = HOME / "dvc"
-    program = folder / "bin/dvc"
-    if not program.exists():
-        try:
-            venv.create(folder, with_pip=True, clear=True)
-            pip = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "dvc"]
-            subprocess.run(pip, check=True, capture_output=True, text=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            said = getattr(error, "stderr", None) or str(error)
-            return None, f"dvc could not be installed: {said.strip()[-200:]}"
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
-    return (str(program), said.stdout.strip()) if not said.returncode else (None, said.stderr)
-
-
 class Bring:
     """Puts a fresh copy of the row's data into a fresh project, the same for all."""
 
@@ -60,7 +42,7 @@ class Bring:
         """Return what makes *project* anew, by *setup*, with the data in it."""
 
         def make() -> None:
-            for other in ("cas", "dvc", "git"):
+            for other in ("cas", "dvc", "git", "copied"):
                 self.place.clear(other)
             self.place.clear_caches()
             self.place.clear("copy", "dvc-site")
@@ -157,11 +139,11 @@ def add_large(place: Place) -> Iterator[list[Contestant]]:
         ),
         Contestant(
             name="cp, then sync of the copy",
-            argv=["/bin/sh", "-c", "cp large.bin copy && sync copy"],
+            argv=["/bin/sh", "-c", "cp large.bin ../copy && sync ../copy"],
             role="floor",
             env=env,
-            cwd=place.root,
-            before=lambda: place.clear("copy", "cas", "dvc", "store"),
+            cwd=place.root / "copied",
+            before=bring.into(place.root / "copied"),  # as for cas: memory is as full
             check=check_copy,
         ),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import statistics
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+Role = Literal["cas", "peer", "floor", "also"]
 
 METER = Path(__file__).with_name("meter.py")
 
@@ -42,7 +45,7 @@ class Contestant:
 
     name: str
     argv: list[str]
-    role: Literal["cas", "peer", "floor", "also"] = "peer"
+    role: Role = "peer"
     """A floor is no rival: what no program of its kind can be faster than. ``also`` is cas
     again, doing something else; a row has one ``cas``, which all others are compared with."""
     env: Mapping[str, str] = field(default_factory=dict)
@@ -53,10 +56,18 @@ class Contestant:
     """Proves that the work was done, raising NotDone; may return further figures."""
 
 
-def measure(one: Contestant, scratch: Path) -> Run:
-    """Run a contestant once; raise NotDone if it fails or its work is not there."""
+def measure(one: Contestant, scratch: Path, memory: int = 0) -> Run:
+    """Run a contestant once; raise NotDone if it fails or its work is not there.
+
+    *memory*: bytes of free memory that are touched before. A virtual machine may have given
+    what was free for some seconds back to its host, and then every first touch of a page
+    takes ten times as long, for whoever comes first.
+    """
     one.before()
     os.sync()  # or the first sync of a run pays for what was written before it
+    if memory:
+        populate = getattr(mmap, "MAP_POPULATE", 0)
+        mmap.mmap(-1, memory, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | populate).close()
     out, err = scratch / "stdout", scratch / "stderr"
     meter = [sys.executable, "-I", "-S", str(METER), str(out), str(err), *one.argv]
     said = subprocess.Popen(
@@ -93,14 +104,16 @@ def measure(one: Contestant, scratch: Path) -> Run:
     return run
 
 
-def take_turns(contestants: list[Contestant], runs: int, scratch: Path) -> list[list[Run]]:
+def take_turns(
+    contestants: list[Contestant], runs: int, scratch: Path, memory: int = 0
+) -> list[list[Run]]:
     """Run them A B C, A B C …, after one round that isn't counted; return each one's runs."""
     taken: list[list[Run]] = [[] for _ in contestants]
     # the first round reads files and touches memory for the first time; a trial has none
     warm_up = 1 if runs > 1 else 0
     for turn in range(-warm_up, runs):
         for one, its in zip(contestants, taken, strict=True):
-            run = measure(one, scratch)
+            run = measure(one, scratch, memory)
             if turn >= 0:
                 its.append(run)
         print(".", end="", file=sys.stderr, flush=True)

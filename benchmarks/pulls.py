@@ -1,6 +1,4 @@
-"""The rows of `cas pull` and of `import cas`."""
-
-# ruff: noqa: RUF001 - tables have a multiplication sign
+"""The rows of `cas pull` from the Hub."""
 
 from __future__ import annotations
 
@@ -17,7 +15,6 @@ from .place import (
     PYTHON,
     Place,
     check_same,
-    hash_file,
     hash_files,
     make_file,
     make_files,
@@ -32,120 +29,14 @@ from huggingface_hub import snapshot_download
 print(snapshot_download(sys.argv[1], repo_type="dataset", revision=sys.argv[2]))
 """
 
-FIRST_AND_AGAIN = """\
-import sys, time
-import cas
-start = time.perf_counter_ns()
-path = cas.path(sys.argv[1])
-first = time.perf_counter_ns() - start
-again = []
-for _ in range(2000):
-    start = time.perf_counter_ns()
-    cas.path(sys.argv[1])
-    again.append(time.perf_counter_ns() - start)
-again.sort()
-print(first / 1000, again[1000] / 1000, path)
-"""
-
-
-def bare_python(cwd: Path, env: dict[str, str], *flags: str) -> Contestant:
-    """Return the floor of everything in Python: an interpreter that does nothing."""
-    name = " ".join(("python", *flags, "-c pass"))
-    argv = [PYTHON, *flags, "-c", "pass"]
-    return Contestant(name=name, argv=argv, role="floor", env=env, cwd=cwd, check=lambda _: None)
-
-
-def make_project(place: Place, assets: int, files: int) -> tuple[Path, dict[str, str]]:
-    """Make a project with local assets of 1 KB files, all pulled; return it and their hashes."""
-    project = place.root / "project"
-    project.mkdir()
-    place.clear_caches()
-    place.run(CAS, "init", cwd=project)
-    wanted = {}
-    for number in range(assets):
-        name = f"data-{number:02d}"
-        make_files(place.root / name, files, 1024)
-        source = place.root / name
-        place.run(CAS, "add", str(source), "--name", f"datasets/{name}", cwd=project)
-        for path, digest in hash_files(source).items():
-            wanted[f"{name}/{path}"] = digest
-    for _ in range(2):  # the second one is the first that has nothing to do
-        place.run(CAS, "pull", cwd=project)
-    return project, wanted
-
-
-def views_of(project: Path) -> dict[str, str]:
-    """Return the hash of every file of the project's datasets, through their views."""
-    found: dict[str, str] = {}
-    for view in sorted((project / "assets/datasets").iterdir()):
-        if view.is_symlink():
-            hashes = hash_files(view)
-            found |= {f"{view.name}/{path}": digest for path, digest in hashes.items()}
-    return found
-
-
-@contextmanager
-def noop(place: Place) -> Iterator[list[Contestant]]:
-    """Pull where there is nothing to do."""
-    project, wanted = make_project(place, 10, 10)
-    env = place.env()
-
-    def check(run: Run) -> None:
-        if "10 assets in place" not in run.stderr:
-            raise NotDone(f"cas pull said {run.stderr!r}")
-        check_same(views_of(project), wanted, "cas pull")
-
-    yield [
-        Contestant(
-            name="cas pull", argv=[CAS, "pull"], role="cas", env=env, cwd=project, check=check
-        ),
-        bare_python(project, env),
-        bare_python(project, env, "-I"),
-    ]
-
-
-@contextmanager
-def imports(place: Place) -> Iterator[list[Contestant]]:
-    """Import cas, and ask it for a path."""
-    project, wanted = make_project(place, 10, 10)
-    env = place.env()
-
-    def check_import(run: Run) -> None:
-        if not run.stdout.endswith("/cas/__init__.py\n"):
-            raise NotDone(f"import cas said {run.stdout!r}")
-
-    def check(run: Run) -> dict[str, float]:
-        first, again, path = run.stdout.split(maxsplit=2)
-        found = {f"data-03/{name}": value for name, value in hash_files(Path(path.strip())).items()}
-        check_same(found, {k: v for k, v in wanted.items() if k.startswith("data-03/")}, "cas.path")
-        return {"first call, µs": float(first), "again, µs": float(again)}
-
-    yield [
-        Contestant(
-            name="python -c 'import cas'",
-            argv=[PYTHON, "-c", "import cas; print(cas.__file__)"],
-            role="cas",
-            env=env,
-            cwd=project,
-            check=check_import,
-        ),
-        bare_python(project, env),
-        Contestant(
-            name="the same, then 2,001 × cas.path()",
-            argv=[PYTHON, "-c", FIRST_AND_AGAIN, "datasets/data-03"],
-            role="also",
-            env=env,
-            cwd=project,
-            check=check,
-        ),
-    ]
-
 
 class HubAsset:
     """A dataset on the Hub of this run, a project that has it locked, and fresh copies of it."""
 
-    def __init__(self, place: Place, hub: HubProcess, repos: list[str]) -> None:
-        """Lock *repos*, which lie under ``seed/datasets/``."""
+    def __init__(
+        self, place: Place, hub: HubProcess, repos: list[str], *, listed: bool = True
+    ) -> None:
+        """Lock *repos*, which lie under ``seed/datasets/``; hash their files if *listed*."""
         self.place, self.hub, self.repos = place, hub, repos
         place.clear_caches()
         locked = place.root / "locked"
@@ -157,7 +48,8 @@ class HubAsset:
         self.lock = (locked / "assets.lock").read_text()
         self._locked = locked
         self.commit = self.lock.partition('commit = "')[2].partition('"')[0]
-        self.wanted = {repo: hash_files(place.root / "seed/datasets" / repo) for repo in repos}
+        hashed = repos if listed else []
+        self.wanted = {repo: hash_files(place.root / "seed/datasets" / repo) for repo in hashed}
         self.files = sum(map(len, self.wanted.values()))
 
     @property
@@ -228,51 +120,70 @@ class HubAsset:
         )
 
 
+def curl(place: Place, asset: HubAsset) -> list[Contestant]:
+    """Return curl of the bare files of the one repository: nothing hashed, nothing synced."""
+    program = shutil.which("curl")
+    if program is None:
+        return []
+    (repo,) = asset.repos
+    folder, config = place.root / "curled", place.scratch / "curl.conf"
+    base = f"{asset.hub.endpoint}/datasets/{repo}/resolve/{asset.commit}"
+    config.write_text("".join(
+        f'url = "{base}/{path}"\noutput = "{folder / path}"\n' for path in asset.wanted[repo]
+    ))  # fmt: skip
+
+    def before() -> None:
+        place.clear("curled", "project")
+        place.clear_caches()
+        asset.hub.reset()
+
+    def check(_: Run) -> dict[str, float]:
+        requests = asset.hub.requests()["all"]
+        check_same(hash_files(folder), asset.wanted[repo], "curl")
+        place.clear("curled")
+        return {"requests a file": requests / asset.files}
+
+    argv = [program, "-sSfLZ", "--parallel-max", "16", "--create-dirs", "-K", str(config)]
+    return [
+        Contestant(
+            name="curl -Z to files" if asset.files > 1 else "curl to a file",
+            argv=argv,
+            env=place.env(),
+            cwd=place.root,
+            before=before,
+            check=check,
+        )
+    ]
+
+
 @contextmanager
-def cold_small(place: Place) -> Iterator[list[Contestant]]:
+def cold_small(
+    place: Place, count: int = 2000, size: int = 16 << 10, *, peers: bool = True
+) -> Iterator[list[Contestant]]:
     """Pull many small files with nothing here."""
-    make_files(place.root / "seed/datasets/bench/small", 2000, 16 << 10)
+    make_files(place.root / "seed/datasets/bench/small", count, size)
     with HubProcess(place.root / "seed") as hub:
         asset = HubAsset(place, hub, ["bench/small"])
-        yield [asset.cas("project", "cas pull"), asset.snapshot()]
+        others = [asset.snapshot(), *curl(place, asset)] if peers else []
+        yield [asset.cas("project", "cas pull"), *others]
 
 
 @contextmanager
-def cold_large(place: Place) -> Iterator[list[Contestant]]:
-    """Pull one large file with nothing here."""
+def cold_large(
+    place: Place, size: int = 1 << 30, *, peers: bool = True
+) -> Iterator[list[Contestant]]:
+    """Pull one large file with nothing here; without peers it is of zeros, quickly made."""
     large = place.root / "seed/datasets/bench/large/large.bin"
-    make_file(large, 1 << 30)
-    digest = hash_file(large)
+    if peers:
+        make_file(large, size)
+    else:
+        large.parent.mkdir(parents=True)
+        with large.open("wb") as file:
+            file.truncate(size)
     with HubProcess(place.root / "seed") as hub:
         asset = HubAsset(place, hub, ["bench/large"])
-        contestants = [asset.cas("project", "cas pull"), asset.snapshot()]
-        if curl := shutil.which("curl"):
-            target = place.root / "curled.bin"
-
-            def before() -> None:
-                place.clear("curled.bin", "project")
-                place.clear_caches()
-                hub.reset()
-
-            def check(_: Run) -> dict[str, float]:
-                if hash_file(target) != digest:
-                    raise NotDone("curl: other bytes came")
-                target.unlink()
-                return {"requests a file": hub.requests()["all"]}
-
-            url = f"{hub.endpoint}/datasets/bench/large/resolve/{asset.commit}/large.bin"
-            curl_argv = [curl, "-sSfL", "-o", str(target), url]
-            contestants.append(
-                Contestant(
-                    name="curl to a file",
-                    argv=curl_argv,
-                    env=place.env(),
-                    cwd=place.root,
-                    before=before,
-                    check=check,
-                )
-            )
-        yield contestants
+        others = [asset.snapshot(), *curl(place, asset)] if peers else []
+        yield [asset.cas("project", "cas pull"), *others]
 
 
 @contextmanager

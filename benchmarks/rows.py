@@ -8,7 +8,21 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from . import adds, batches, bpe, experiments, programs, pulls, remotes, saves, served, shards
+from . import (
+    adds,
+    batches,
+    bpe,
+    experiments,
+    noops,
+    programs,
+    pulls,
+    remotes,
+    saves,
+    served,
+    shards,
+    stores,
+)
+from .place import LOOP_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,15 +43,28 @@ class Row:
     """Whether it wants a file system that makes inodes quickly."""
     work: dict[str, int] = field(default_factory=dict)
     """``bytes`` and ``files`` that one run moves, for the rates."""
+    memory: int = 0
+    """bytes of free memory that are touched before each run, see ``measure``"""
+    disk: int = LOOP_SIZE
+    """bytes that the file system of small files may grow to"""
+    inodes: int | None = None
+    """of that file system; None: as many as it would have"""
 
 
 ROWS: dict[str, Row] = {
     "noop": Row(
         title="`cas pull` where all is in place, 10 assets of 10 files",
         runs=40,
-        make=pulls.noop,
+        make=noops.noop,
     ),
-    "import": Row(title="`import cas`, and `cas.path()`", runs=40, make=pulls.imports),
+    "noop-many": Row(
+        title="the same with 100,000 files in all, and with 1,000 assets",
+        runs=20,
+        make=noops.noop_many,
+        small_files=True,
+        inodes=700_000,
+    ),
+    "import": Row(title="`import cas`, and `cas.path()`", runs=40, make=noops.imports),
     "run": Row(
         title="`cas run` of a program that does nothing, 10 assets of 10 files",
         runs=40,
@@ -97,12 +124,42 @@ ROWS: dict[str, Row] = {
         runs=5,
         make=pulls.cold_large,
         work={"bytes": 1 << 30},
+        memory=5 << 30,
+    ),
+    "cold-small-20k": Row(
+        title="a locked dataset of 20,000 × 16 KB, nothing here",
+        runs=1,
+        make=partial(pulls.cold_small, count=20_000),
+        small_files=True,
+        work={"files": 20_000},
+    ),
+    "cold-large-4g": Row(
+        title="a locked dataset of one file of 4 GiB, nothing here",
+        runs=1,
+        make=partial(pulls.cold_large, size=4 << 30),
+        work={"bytes": 4 << 30},
+        memory=8 << 30,
+    ),
+    "memory-large": Row(
+        title="the memory of a pull of 10 GiB in one file",
+        runs=1,
+        make=partial(pulls.cold_large, size=10 << 30, peers=False),
+        work={"bytes": 10 << 30},
+    ),
+    "memory-files": Row(
+        title="the memory of a pull of 100,000 files",
+        runs=1,
+        make=partial(pulls.cold_small, count=100_000, size=1024, peers=False),
+        small_files=True,
+        work={"files": 100_000},
+        disk=8 << 30,
     ),
     "add-large": Row(
         title="adding a local file of 2 GiB",
         runs=5,
         make=adds.add_large,
         work={"bytes": 2 << 30},
+        memory=5 << 30,
     ),
     "add-small": Row(
         title="adding a local directory of 20,000 × 1 KB",
@@ -117,6 +174,41 @@ ROWS: dict[str, Row] = {
         make=pulls.second_project,
         small_files=True,
         work={"files": 10_000},
+    ),
+    "second-project-100k": Row(
+        title="a second project with the same lock, 100,000 × 1 KB in the store",
+        runs=1,
+        make=stores.second_project_100k,
+        small_files=True,
+        disk=8 << 30,
+        inodes=1_000_000,
+    ),
+    "switch": Row(
+        title="a lock that moves a view to another tree that is here",
+        runs=10,
+        make=stores.switch,
+        small_files=True,
+        inodes=700_000,
+    ),
+    "verify-large": Row(
+        title="reading back 4 × 512 MiB, in memory",
+        runs=5,
+        make=partial(stores.verify, large=True),
+        work={"bytes": 2 << 30},
+    ),
+    "verify-small": Row(
+        title="reading back 20,000 × 1 KB, in memory",
+        runs=5,
+        make=partial(stores.verify, large=False),
+        small_files=True,
+        work={"files": 20_000},
+    ),
+    "lock-100k": Row(
+        title="`cas lock` of a repository of 100,000 LFS files",
+        runs=3,
+        make=stores.lock,
+        small_files=True,
+        inodes=500_000,
     ),
     "bpe": Row(
         title="byte-level BPE of 4,096 tokens, trained on 400 MB of stories",

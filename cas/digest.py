@@ -35,6 +35,7 @@ __all__ = [
 Digest = NewType("Digest", str)
 
 CHUNK = 1 << 20  # bytes; larger buffers fall out of the processor's cache and are slower
+AHEAD = 8  # chunks that may wait for the SHA-256; the further behind, the colder they are
 
 _HEX = frozenset("0123456789abcdef")
 
@@ -86,9 +87,9 @@ def git_blob_hasher(size: int) -> hashlib._Hash:
 class Hasher:
     """SHA-256 and XXH3-128 of a stream, in one pass.
 
-    With ``threaded`` the hashing runs beside the caller, so that a large file costs what
+    With ``threaded`` the SHA-256 is taken beside the caller, so that a large file costs what
     the slower of reading and hashing costs, not both. What is given to ``update`` then must
-    not change afterwards: give bytes.
+    not change afterwards: give bytes, or the beginning of a ``buffer``.
     """
 
     def __init__(self, *, threaded: bool = False) -> None:
@@ -97,21 +98,34 @@ class Hasher:
         self._sha = hashlib.sha256()
         self._xxh = xxhash.xxh3_128()
         self.size = 0
-        self._queue: queue.Queue[bytes | None] | None = None
+        self._buffers: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
+        self._made = 0
+        self._queue: queue.Queue[bytes | memoryview | None] | None = None
         if threaded:
-            self._queue = queue.Queue(maxsize=8)
+            self._queue = queue.Queue(maxsize=AHEAD)
             self._thread = threading.Thread(
                 target=self._work, args=(self._queue,), name="cas-hash", daemon=True
             )
             self._thread.start()
 
+    def buffer(self) -> memoryview:
+        """Return a CHUNK of memory to read into, waiting for one that was hashed.
+
+        The next thing given to ``update`` must be the beginning of it.
+        """
+        if self._buffers.empty() and self._made < (AHEAD if self._queue else 1):
+            self._made += 1
+            return memoryview(bytearray(CHUNK))
+        return self._buffers.get()
+
     def update(self, data: bytes | memoryview) -> None:
         """Take the next bytes."""
         self.size += len(data)
-        if self._queue is not None:
-            self._queue.put(bytes(data))
+        if self._queue is None:
+            self._xxh.update(data)
+            self._hash(data)
         else:
-            self._sha.update(data)
+            self._queue.put(data)
             self._xxh.update(data)
 
     def close(self) -> None:
@@ -126,10 +140,14 @@ class Hasher:
         self.close()
         return Sums(Digest(self._sha.hexdigest()), self._xxh.hexdigest(), self.size)
 
-    def _work(self, source: queue.Queue[bytes | None]) -> None:
+    def _work(self, source: queue.Queue[bytes | memoryview | None]) -> None:
         while (data := source.get()) is not None:
-            self._sha.update(data)
-            self._xxh.update(data)
+            self._hash(data)
+
+    def _hash(self, data: bytes | memoryview) -> None:
+        self._sha.update(data)
+        if isinstance(data, memoryview):
+            self._buffers.put(memoryview(data.obj))
 
 
 def hash_fd(fd: int) -> Sums:

@@ -435,6 +435,23 @@ print(os.listdir(store.place('staging')), len(list(store.objects())))
     assert done.stdout.endswith("[] 0\n")
 
 
+def test_what_is_hashed_of_a_large_file_is_the_copy_and_not_the_source(tmp_path):
+    place = tmp_path / "f"
+    place.write_bytes(os.urandom((20 << 20) + 100))
+    code = """
+store = S.open_store(sys.argv[1])
+import cas.store.staging as T
+def copy(source, target, offset, length, old=T.copy_range):
+    count = old(source, target, offset, length)
+    os.pwrite(target, b'another wrote', offset)
+    return count
+T.copy_range = copy
+add(store, {'f': Path(sys.argv[2])})
+print(S.verify(store, level="full").bad)
+"""
+    assert program(code, tmp_path / "s", place, home=tmp_path).stdout == "[]\n"
+
+
 def test_what_is_no_regular_file_is_refused_and_never_waited_for(store, tmp_path):
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(StoreError, match="no regular file"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from cas import graph
 from cas.errors import LockfileError, UsageError, remedy
 from cas.files import replace
 from cas.project.requests import edit_bad
@@ -23,6 +22,8 @@ def mark_bad(project: Project, word: str, reason: str) -> dict[str, Any]:
     ``{name, tree, reason, assets, experiments}``: the names of all trees and experiments that
     were made of it. Raises UnknownAsset; UsageError for a reason that is no line of text.
     """
+    from cas import graph  # and experiments with it, which no other command of this room needs
+
     reason = reason.strip()
     if not reason or not reason.isprintable():
         raise UsageError(f"--reason: expected one line of text, found {reason!r:.80}")

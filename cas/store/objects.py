@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Publisher", "prove", "usable"]
 
-BATCH_FILES = 1000
+BATCH_FILES = 10_000  # of them: two syncfs a batch; what is read back after a kill
 BATCH_BYTES = 1 << 30
 READ_ONLY = 0o444
 

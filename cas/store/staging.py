@@ -12,8 +12,6 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
-import queue
-import threading
 from typing import TYPE_CHECKING
 
 from cas.digest import CHUNK, Digest, Hasher, Sums, git_blob_hasher, open_to_read
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Staged", "Staging"]
 
-THREADED_FROM = 16 << 20  # bytes; below it a second thread costs more than it gives
+THREADED_FROM = 16 << 20  # bytes of a download; below it a second thread costs more than it gives
 WRITEBACK = 32 << 20  # bytes between two requests to begin writing
 UNKNOWN = "new"  # the key of what nothing is known of: nobody can go on with it
 
@@ -219,48 +217,21 @@ class Staged:
         self._seal(sums)
 
     def copy_from(self, source: int, size: int) -> None:
-        """Take *size* bytes of another open file: copied by one thread, hashed by another.
+        """Take *size* bytes of another open file: copied by this thread, hashed by another.
 
         What is hashed is read back from the copy, so the sums are those of what was written.
         """
-        copied: queue.Queue[int] = queue.Queue(maxsize=8)  # not so far behind that pages go cold
-        errors: list[Exception] = []
-        base = self.offset
-
-        def follow() -> None:
-            at = base
-            buffer = bytearray(CHUNK)
-            view = memoryview(buffer)
-            try:
-                while (end := copied.get()) >= 0:
-                    while at < end:
-                        part = view[: min(CHUNK, end - at)]
-                        if not (count := os.preadv(self._fd, [part], at)):
-                            raise StoreError(f"{self.path} became shorter while it was written")
-                        self._hash(part[:count])
-                        at += count
-            except (OSError, StoreError) as error:
-                errors.append(error)
-                while copied.get() >= 0:
-                    pass
-
-        reader = threading.Thread(target=follow, name="cas-hash", daemon=True)
-        reader.start()
-        try:
-            while self.offset < size:
-                with named(self.path):
-                    count = copy_range(
-                        source, self._fd, self.offset, min(8 * CHUNK, size - self.offset)
-                    )
+        self._hashing(threaded=size > CHUNK)
+        while self.offset < size:
+            with named(self.path):
+                count = copy_range(source, self._fd, self.offset, min(CHUNK, size - self.offset))
                 if not count:
                     break
-                self._advance(self.offset + count)
-                copied.put(self.offset)
-        finally:
-            copied.put(-1)
-            reader.join()
-        if errors:
-            raise errors[0]
+                end = self.offset + count
+                while self.offset < end:
+                    if not self._read(end - self.offset):
+                        raise StoreError(f"{self.path} became shorter while it was written")
+            self._advance(end)
 
     def restart(self) -> None:
         """Forget all that was written."""
@@ -335,13 +306,17 @@ class Staged:
         if self._git_sha1 is not None and self._size is not None:
             self._blob = git_blob_hasher(self._size)
 
-    def _hash(self, data: bytes | memoryview) -> Hasher:
+    def _hashing(self, *, threaded: bool) -> Hasher:
         if self._hasher is None:
-            self._hasher = Hasher(threaded=(self._size or 0) >= THREADED_FROM)
-        self._hasher.update(data)
+            self._hasher = Hasher(threaded=threaded)
+        return self._hasher
+
+    def _hash(self, data: bytes | memoryview) -> Hasher:
+        hasher = self._hashing(threaded=(self._size or 0) >= THREADED_FROM)
         if self._blob is not None:
             self._blob.update(data)
-        return self._hasher
+        hasher.update(data)
+        return hasher
 
     def _stop_hashing(self) -> None:
         if self._hasher is not None:
@@ -354,8 +329,16 @@ class Staged:
             self._flushed = end
 
     def _read_back(self) -> None:
-        while data := os.pread(self._fd, CHUNK, self.offset):
-            self._hash(data)
-            self.offset += len(data)
+        self._hashing(threaded=max(os.fstat(self._fd).st_size, self._size or 0) > CHUNK)
+        while self._read(CHUNK):
+            pass
         if self._size is not None and self.offset > self._size:
             self.restart()
+
+    def _read(self, limit: int) -> int:
+        """Hash up to *limit* bytes of the file at the offset, and go on behind them."""
+        part = self._hashing(threaded=False).buffer()[:limit]
+        count = os.preadv(self._fd, [part], self.offset)
+        self._hash(part[:count])
+        self.offset += count
+        return count
