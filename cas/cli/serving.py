@@ -28,8 +28,7 @@ TOKEN = "CAS_SERVE_TOKEN"  # noqa: S105 - the name of a variable
     "serve what is locked over the Hub's protocol",
     """\
 cas serve
-CAS_SERVE_TOKEN=… cas serve --host 0.0.0.0 --port 8000
-HF_ENDPOINT=http://head:8000 HF_TOKEN=… hf download gpt2      # on another machine
+cas serve --host 0.0.0.0         # elsewhere: HF_ENDPOINT=http://head:8000 hf download gpt2
 cas serve --all --allow-host assets.lab.example""",
     into=COMMANDS,
 )
