@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from cas import lineage
 from cas.errors import CasError, ExperimentError, ListingError, UsageError
+from cas.gitstate import GitState
 from cas.listing import parse_tree_id
 from cas.names import check_name, kind_of
 from cas.progress import QUIET
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from cas.experiments import Use
     from cas.experiments.append import Writer
     from cas.experiments.live import Live
-    from cas.gitstate import GitState
     from cas.project import Project
     from cas.project.uses import Used
 
@@ -106,8 +106,6 @@ class LiveRun:
                 f"experiment {self.name!r} was started before",
                 hint=f"cas.experiment({self.name!r}) begins another run",
             )
-        from cas.gitstate import GitState
-
         directory = Path(self._project.experiments)
         self._git = GitState.read(Path(self._project.root))
         since, kept, earlier = self._project.uses.begin(self._take)
@@ -318,8 +316,6 @@ class LiveRun:
 
     def _note_moved(self, writer: Writer) -> None:
         """Write down whether git's state is another than when the run began."""
-        from cas.gitstate import GitState
-
         now, began = GitState.read(Path(self._project.root)), self._captured
         if now is not None and began["git_commit"]:
             same = (now.commit, now.branch) == (began["git_commit"], began["git_branch"])
