@@ -10,9 +10,16 @@ import sys
 import tempfile
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["Bucket", "NotStarted", "why_not"]
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Bucket", "NotStarted", "running", "why_not"]
 
 SECONDS = 90  # a start takes 3 on a quiet machine
 PORTS = ("master", "volume", "filer", "s3")
@@ -132,3 +139,18 @@ def _free_ports(count: int) -> list[int]:
     for one in sockets:
         one.close()
     return ports
+
+
+@contextmanager
+def running() -> Iterator[Bucket]:
+    """Yield a server with a bucket; skip the test, and say why, where none can be started."""
+    if why := why_not():
+        pytest.skip(why)
+    try:
+        made = Bucket()
+    except NotStarted as error:
+        pytest.skip(str(error))
+    try:
+        yield made
+    finally:
+        made.close()

@@ -50,14 +50,8 @@ class Held:
 
 @pytest.fixture(scope="module")
 def server():
-    if why := buckets.why_not():
-        pytest.skip(why)
-    try:
-        made = buckets.Bucket()
-    except buckets.NotStarted as error:
-        pytest.skip(str(error))
-    yield made
-    made.close()
+    with buckets.running() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -476,14 +476,8 @@ def test_a_purged_record_does_not_come_back(machine):
 
 @pytest.fixture(scope="module")
 def server():
-    if why := buckets.why_not():
-        pytest.skip(why)
-    try:
-        made = buckets.Bucket()
-    except buckets.NotStarted as error:
-        pytest.skip(str(error))
-    yield made
-    made.close()
+    with buckets.running() as made:
+        yield made
 
 
 def test_the_walk_on_a_real_bucket_costs_a_request_a_tree(machine, server):
