@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-LEFT, WIDTH, RIGHT = 150, 520, 230  # px: names of rows, the scale, names of what is off it
+LEFT, WIDTH, RIGHT = 150, 520, 430  # px: names of rows, the scale, who stands where on it
 STEP, HEAD = 30, 74  # px of a row, and above the first
 LEAST, MOST = 0.1, 100.0  # times cas; what lies further out is drawn at the edge
 STYLE = (
@@ -42,6 +42,7 @@ def write_plot(path: Path, rows: list[Result]) -> None:
         _text(LEFT, 22, "Time, as a multiple of what cas takes", "t"),
         _text(LEFT, 40, "dots: peers, right of the blue line they take longer than cas", "s"),
         _text(LEFT, 54, "orange bars: floors, what no program of its kind can be faster than", "s"),
+        _text(LEFT + WIDTH + 12, 54, "from left to right", "s"),
         *_axis(height),
     ]
     for number, row in enumerate(shown):
@@ -61,19 +62,17 @@ def _axis(height: int) -> Iterator[str]:
 def _row(row: Result, y: float) -> Iterator[str]:
     base = next(one for one in row["contestants"] if one["role"] == "cas")
     yield _text(LEFT - 10, y + 4, row["row"], "", "end")
-    slowest = ("", 0.0)
-    for one in sorted(_others(row), key=lambda one: str(one["role"]), reverse=True):
+    words = []
+    for one in sorted(_others(row), key=_cost):
         times = _cost(one) / _cost(base)
+        words.append(f"{one['name'].partition(' (')[0]} {times:.2g} ×")
         x, said = _x(times), f"<title>{escape(one['name'])}: {times:.3g} ×</title>"
         if one["role"] == "floor":
             at = f'x1="{x:.1f}" x2="{x:.1f}" y1="{y - 8}" y2="{y + 8}"'
             yield f'<line class="limit" {at}>{said}</line>'
         else:
             yield f'<circle class="peer" cx="{x:.1f}" cy="{y}" r="5">{said}</circle>'
-            slowest = max(slowest, (one["name"], times), key=lambda pair: pair[1])
-    if slowest[0]:
-        name = slowest[0].partition(" (")[0]
-        yield _text(LEFT + WIDTH + 12, y + 4, f"{name}, {slowest[1]:.3g} ×", "s")
+    yield _text(LEFT + WIDTH + 12, y + 4, " · ".join(words), "s")
 
 
 def _cost(one: Result) -> float:
