@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from tests.hubserver import Hub
 from tests.hubserver.parquet import make_parquet
 from tests.hubserver.seed import seed_gpt2
+from tests.scratch import homes
 
 LINES = [f"line {number}" for number in range(2000)]
 FIRST = {
@@ -90,11 +91,7 @@ def lab(place: Path):
             "HF_ENDPOINT": hub.endpoint,
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-            "HF_HOME": str(place / "hf"),
-            "XDG_CACHE_HOME": str(place / "cache"),
-            "XDG_CONFIG_HOME": str(place / "config"),
-            "XDG_DATA_HOME": str(place / "data"),
-            "CAS_STORE": str(place / "store"),
+            **homes(place),
         }
         made = Lab(hub, place, env, first, second, gpt2)
         project = made.project

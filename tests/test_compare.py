@@ -20,6 +20,7 @@ from cas.errors import ExperimentError
 from cas.experiments import Use
 from cas.project import Project, current, forget_current
 from tests.hubserver import Hub
+from tests.scratch import new_project
 
 BIN = Path(sys.executable).parent
 TRAIN = """\
@@ -35,15 +36,8 @@ cas.save_experiment("exp", [{"step": i, "loss": len(data) / (i + 1) + float(sys.
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """An empty project with a store of its own; the working directory is in it."""
-    for name in ("CACHE", "DATA", "CONFIG"):
-        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name))
-    monkeypatch.setenv("CAS_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    (tmp_path / "p").mkdir()
-    monkeypatch.chdir(tmp_path / "p")
-    cas.init()
-    forget_current()
+    new_project(monkeypatch, tmp_path)
     yield current()
     forget_current()
 

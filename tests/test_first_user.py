@@ -14,6 +14,7 @@ import cas
 from cas.errors import UnknownAsset
 from cas.names import find
 from tests.hubserver import Hub
+from tests.scratch import homes
 
 
 class Desk:
@@ -26,11 +27,7 @@ class Desk:
             **os.environ,
             "HF_ENDPOINT": hub.endpoint,
             "HF_HUB_DISABLE_XET": "1",
-            "HF_HOME": str(place / "hf"),
-            "XDG_CACHE_HOME": str(place / "cache"),
-            "XDG_CONFIG_HOME": str(place / "config"),
-            "XDG_DATA_HOME": str(place / "data"),
-            "CAS_STORE": str(place / "store"),
+            **homes(place),
         }
         self.cas("init")
 

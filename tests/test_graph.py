@@ -18,6 +18,7 @@ from cas import experiments, graph
 from cas.cli import run
 from cas.experiments import Use
 from cas.project import Project, current, forget_current
+from tests.scratch import move_in
 
 BIN = Path(sys.executable).parent
 STORY = "once upon a time there was a cat\n\nand a dog who ran after it\n"
@@ -53,9 +54,7 @@ def made(tmp_path_factory):
 
 
 def begin(patch: pytest.MonkeyPatch, place: Path) -> None:
-    for name in ("CACHE", "DATA", "CONFIG"):
-        patch.setenv(f"XDG_{name}_HOME", str(place / name))
-    patch.setenv("CAS_STORE", str(place / "store"))
+    move_in(patch, place)
     for name in ("p", "other"):
         (place / name).mkdir(exist_ok=True)
 

@@ -19,6 +19,7 @@ from cas.installer import collect_garbage, edit, export, move_store, pull, remov
 from cas.lineage import save
 from cas.project import Project
 from cas.resolver import add, remove
+from tests.scratch import move_in
 
 from .stores import pins, program, whole
 
@@ -27,9 +28,7 @@ FILES = {"config.json": b"{}", "d/e/weights.bin": b"w" * 1000, "empty": b""}
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "HOME"):
-        monkeypatch.setenv(name, str(tmp_path / name))
-    monkeypatch.setenv("CAS_STORE", str(tmp_path / "store"))
+    move_in(monkeypatch, tmp_path)
     return tmp_path
 
 
@@ -224,8 +223,8 @@ def check_moved(project, place, new):
 
 def test_a_store_moves_by_rename_with_its_views_and_its_index(project, place, monkeypatch):
     monkeypatch.delenv("CAS_STORE")
-    (place / "XDG_CONFIG_HOME/cas").mkdir(parents=True)
-    config = place / "XDG_CONFIG_HOME/cas/config.toml"
+    (place / "config/cas").mkdir(parents=True)
+    config = place / "config/cas/config.toml"
     config.write_text(f'# mine\nstore = "{place}/store"\n')
     inode = os.stat(project.store.root).st_ino
     new = move_store(S.open_store(place / "store"), str(place / "other/new"))

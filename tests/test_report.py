@@ -22,6 +22,7 @@ from cas.cli import run
 from cas.errors import UsageError
 from cas.project import Project, forget_current
 from cas.report import curves
+from tests.scratch import new_project
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 HOSTILE = [
@@ -58,18 +59,7 @@ class Elements(HTMLParser):
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with two local assets; the working directory is in it."""
-    for name in ("CACHE", "DATA", "CONFIG"):
-        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name))
-    monkeypatch.setenv("CAS_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    root = tmp_path / "p"
-    root.mkdir()
-    monkeypatch.chdir(root)
-    cas.init()
-    for name in ("a", "b"):
-        (root / f"{name}.txt").write_text(name)
-        cas.add(f"./{name}.txt", name=f"datasets/{name}")
-    forget_current()
+    root = new_project(monkeypatch, tmp_path, "a", "b")
     yield root
     forget_current()
 

@@ -44,6 +44,7 @@ from pathlib import Path
 import pytest
 
 from tests.hubserver import Hub, random_pieces
+from tests.scratch import homes
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -111,12 +112,7 @@ class Script:
         }
         self.env = {
             "PATH": f"{BIN}:{os.environ['PATH']}",
-            "HOME": str(scratch / "home"),
-            "CAS_STORE": str(scratch / "store"),
-            "XDG_CACHE_HOME": str(scratch / "cache"),
-            "XDG_DATA_HOME": str(scratch / "data"),
-            "XDG_CONFIG_HOME": str(scratch / "config"),
-            "HF_HOME": str(scratch / "hf"),
+            **homes(scratch),
             "HF_ENDPOINT": server.endpoint,
             "LANG": "C.UTF-8",
             "COLUMNS": "100",

@@ -37,6 +37,7 @@ from cas.recipes.tokens.engine import Encoder
 from cas.shards import plan_tokens, tokens_tree
 from cas.shards.build import build_tokens
 from tests import stories
+from tests.scratch import new_project
 from tests.stores import REPOSITORY, collect, program, whole
 
 SEPARATOR = "<|endoftext|>"
@@ -633,14 +634,7 @@ except OSError as error:
 @pytest.fixture
 def project(tmp_path, monkeypatch, corpus, trained):
     """A project with a dataset and a tokenizer, pulled; the working directory is in it."""
-    for name in ("CACHE", "DATA", "CONFIG"):
-        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name))
-    monkeypatch.setenv("CAS_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    root = tmp_path / "p"
-    root.mkdir()
-    monkeypatch.chdir(root)
-    cas.init()
+    root = new_project(monkeypatch, tmp_path)
     cas.add(str(corpus), name="datasets/stories")
     cas.add(str(trained), name="tokenizers/mine")
     forget_current()

@@ -13,6 +13,7 @@ import pytest
 
 from tests.hubserver import Hub
 from tests.hubserver.seed import seed_gpt2, seed_stories
+from tests.scratch import homes
 
 BIN = Path(sys.executable).parent
 STORIES = "datasets/roneneldan/TinyStories"
@@ -54,12 +55,7 @@ class Walk:
         self.root.mkdir()
         self.env = os.environ | {
             "PATH": f"{BIN}:{os.environ['PATH']}",
-            "HOME": str(top / "home"),
-            "CAS_STORE": str(top / "store"),
-            "XDG_CACHE_HOME": str(top / "cache"),
-            "XDG_DATA_HOME": str(top / "data"),
-            "XDG_CONFIG_HOME": str(top / "config"),
-            "HF_HOME": str(top / "hf"),
+            **homes(top),
             "HF_ENDPOINT": hub.endpoint,
             "GIT_CONFIG_GLOBAL": "/dev/null",
             "TOKENIZERS_PARALLELISM": "false",
