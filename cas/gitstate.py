@@ -2,10 +2,17 @@
 
 It may not stop or slow an experiment: git has 2 seconds in all, and what it would have said
 is None afterwards. Nothing is written, the index of git neither.
+
+A program that saves one run after the other asks the same each time, and git takes as long as
+all else of a save. So an answer is given again for a second, to the same process, while nothing
+that git looked at has changed: the change times of each tracked and untracked file, of their
+directories, and of git's own files say so. The second bounds what these can't say: git's
+settings in the home directory, and files in directories of which git said nothing.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import stat
@@ -25,6 +32,12 @@ GIT_SECONDS = 2.0  # all calls of one look together
 MAX_DIFF = 16 << 20  # bytes of `git diff`; above it the diff is None
 MAX_UNTRACKED_FILE = 1 << 20  # bytes; larger text is data more often than code
 MAX_UNTRACKED = 500  # files
+AGAIN = 1.0  # seconds for which an answer may be given again
+STILL = 3.0  # seconds without a change before it: some file systems keep times to 2 seconds
+MAX_WATCHED = 2000  # paths; where there are more, git itself is as quick
+GIT_FILES = ("HEAD", "index", "packed-refs", "config", "info/exclude", "info/attributes",
+             "reftable/tables.list")  # fmt: skip
+SUBMODULE = b"160000 "  # the mode that git's index has for one
 
 _tops: dict[Path, bytes] = {}
 """Where the work tree of a directory begins, which git was asked once."""
@@ -60,14 +73,95 @@ class GitState:
         )
 
 
+@dataclass(slots=True, kw_only=True)
+class _Answer:
+    """What git said, and what it stands on. Times are seconds of the monotonic clock."""
+
+    state: GitState
+    diff: bytes | None
+    untracked: list[str]
+    asked: float
+    given: float
+    """When it was given last."""
+    tried: float = -math.inf
+    """When it was last looked up, here or for one before, what an answer stands on."""
+    watched: dict[bytes, int] | None = None
+    """Each path and its change time; None for an answer that is not given again."""
+
+    def stands(self) -> bool:
+        """Say whether git would say the same again."""
+        watched = self.watched
+        return watched is not None and [*map(_changed, watched)] == [*watched.values()]
+
+
+_answers: dict[Path, _Answer] = {}
+
+
 def look(root: Path) -> tuple[GitState, bytes | None] | None:
     """Return git's state and the diff, untracked text files included; None as ``read`` does.
 
     The diff alone is None where it is more than 16 MB. It may hold secrets.
     """
-    deadline = time.monotonic() + GIT_SECONDS
+    last, now = _answers.get(root), time.monotonic()
+    if last and now - last.asked < AGAIN and last.stands():
+        last.given = now
+        return last.state, last.diff
+    deadline, wall = now + GIT_SECONDS, time.time()
+    answer = _ask(root, deadline)
+    if answer is None:
+        _answers.pop(root, None)
+        return None
+    if last and now - last.given < AGAIN:  # who saves once need not pay for the next time
+        answer.tried = last.tried
+        if now - last.tried >= AGAIN:
+            answer.tried = now
+            watched = _watched(root, deadline, answer)
+            if watched and max(watched.values()) < (wall - STILL) * 1e9:
+                answer.watched = watched
+    _answers[root] = answer
+    return answer.state, answer.diff
+
+
+def _watched(root: Path, deadline: float, answer: _Answer) -> dict[bytes, int] | None:
+    """Return what an answer stands on; None where that is too much, or can't be told.
+
+    It can't where ``.git`` is a file: git's own files then lie elsewhere, and are shared.
+    """
+    top = _top(root, deadline)
+    tracked = _git(root, deadline, "ls-files", "--stage", "--full-name", "-z", ":/")
+    if top is None or tracked is None or not os.path.isdir(top + b"/.git"):
+        return None
+    names = {os.fsencode(name) for name in answer.untracked}
+    for entry in tracked.split(b"\0")[:-1]:
+        if entry.startswith(SUBMODULE):  # what changed in it is to be asked there
+            return None
+        names.add(entry.partition(b"\t")[2])
+    for name in list(names):
+        while (name := os.path.dirname(name)) and name not in names:
+            names.add(name)
+    if len(names) > MAX_WATCHED:
+        return None
+    of_git = [*GIT_FILES, f"refs/heads/{answer.state.branch}"]
+    paths = [top, *(b"%s/%s" % (top, name) for name in names)]
+    paths += [b"%s/.git/%s" % (top, os.fsencode(name)) for name in of_git]
+    return {path: _changed(path) for path in paths}
+
+
+def _changed(path: bytes) -> int:
+    """Return the change time of a path in ns, which no program can set; 0 where nothing is."""
+    try:
+        return os.lstat(path).st_ctime_ns
+    except OSError:
+        return 0
+
+
+def _ask(root: Path, deadline: float) -> _Answer | None:
+    if not _may_be_in_one(root):
+        return None
+    now = time.monotonic()
     all_files = ("--porcelain=v2", "--branch", "--untracked-files=all", "-z")
-    status = _git(root, deadline, "status", *all_files)
+    # how far a branch is from another, and what was renamed, nobody asks for
+    status = _git(root, deadline, "status", "--no-ahead-behind", "--no-renames", *all_files)
     if status is None:
         return None
     commit = branch = None
@@ -93,11 +187,29 @@ def look(root: Path) -> tuple[GitState, bytes | None] | None:
     state = GitState(
         commit=commit, branch=branch, dirty=tracked or bool(untracked), changes=changes
     )
-    if len(diff) > MAX_DIFF:
-        return state, None
-    if untracked:
-        diff += _untracked(root, untracked, deadline)
-    return state, diff or None
+    whole: bytes | None = None
+    if len(diff) <= MAX_DIFF:
+        whole = (diff + _untracked(root, untracked, deadline)) or None
+    return _Answer(state=state, diff=whole, untracked=untracked, asked=now, given=now)
+
+
+def _may_be_in_one(root: Path) -> bool:
+    """Say whether *root* may be in a work tree: without a ``.git`` above, no git need be asked."""
+    place = os.path.realpath(root)
+    while not os.path.lexists(os.path.join(place, ".git")):
+        if place == (place := os.path.dirname(place)):
+            return False
+    return True
+
+
+def _top(root: Path, deadline: float) -> bytes | None:
+    """Return the directory where the work tree begins; git is asked once."""
+    if root not in _tops:
+        told = _git(root, deadline, "rev-parse", "--show-toplevel")
+        if told is None:
+            return None
+        _tops[root] = told.removesuffix(b"\n")
+    return _tops[root]
 
 
 def _git(root: Path, deadline: float, *words: str) -> bytes | None:
@@ -121,11 +233,9 @@ def _git(root: Path, deadline: float, *words: str) -> bytes | None:
 
 def _untracked(root: Path, names: list[str], deadline: float) -> bytes:
     """Return untracked text files as ``git diff`` would show them, had they been added."""
-    top = _tops.get(root) or _git(root, deadline, "rev-parse", "--show-toplevel")
-    if top is None:
+    directory = _top(root, deadline) if names else None
+    if directory is None:
         return b""
-    _tops[root] = top
-    directory = top.removesuffix(b"\n")
     parts = []
     for name in map(os.fsencode, names[:MAX_UNTRACKED]):
         if name.endswith(b"/") or time.monotonic() > deadline:

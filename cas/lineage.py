@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,11 +152,16 @@ def _settle(
         root,
         path=project.root,
         lock=hash_bytes(now),
-        trees=[asset.tree for asset in lockfile.parse(now)],
+        trees=_trees_of(now),
         experiments=experiments,
         keep_experiments=True,
         forget=forget,
     )
+
+
+@lru_cache(maxsize=1)
+def _trees_of(lock: bytes) -> tuple[Digest, ...]:
+    return tuple(asset.tree for asset in lockfile.parse(lock))
 
 
 def query(

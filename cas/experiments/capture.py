@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from cas.errors import CasError
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["capture"]
 
 TORCH_UNSEEDED = 67280421310721  # what torch.initial_seed() says where nobody set one
+STILL = 3_000_000_000  # ns since a directory changed; some file systems keep times to 2 seconds
 
 
 def capture(
@@ -43,8 +46,6 @@ def capture(
     the diff, the packages and the lock are null. *since* is the git state at the first use.
     """
     state, diff = look(root) or (None, None)
-    if diff:  # a path or a line that is not UTF-8 comes back as it was
-        diff = mask(diff.decode(errors="surrogateescape")).encode(errors="surrogateescape")
     packages = _packages()
 
     def kept(data: bytes | None) -> str | None:
@@ -62,11 +63,11 @@ def capture(
         git_branch=state.branch if state else None,
         git_dirty=state.dirty if state else None,
         git_moved=state.moved(since) if state and since else None,
-        git_diff=kept(diff),
+        git_diff=kept(_masked(diff) if diff else None),
         packages=kept("".join(sorted(f"{n}=={v}\n" for n, v in packages.items())).encode()),
         lock=kept(lock),
         host=os.uname().nodename,
-        user=_user(),
+        user=_user(os.getuid()),
         python=".".join(map(str, sys.version_info[:3])),
         argv=mask_argv(sys.orig_argv if argv is None else argv),
         seed=_seed(),
@@ -75,13 +76,34 @@ def capture(
     )
 
 
+@lru_cache(maxsize=1)
+def _masked(diff: bytes) -> bytes:
+    """Mask a diff; a path or a line that is not UTF-8 comes back as it was."""
+    return mask(diff.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+
+
 def _packages() -> dict[str, str]:
     """Return the installed distributions by the names of their directories alone.
 
     Reading their metadata costs 80 ms of CPU, their names 0.4 ms. The first on the path wins.
+    Directories that stand as they stood are not listed again.
     """
+    places = tuple((place, _changed(place)) for place in dict.fromkeys(sys.path))
+    still = max((at for _, at in places), default=0) < time.time_ns() - STILL
+    return _listed(places) if still else _listed.__wrapped__(places)
+
+
+def _changed(directory: str) -> int:
+    try:
+        return os.stat(directory or ".").st_ctime_ns
+    except OSError:
+        return 0
+
+
+@lru_cache(maxsize=1)
+def _listed(places: tuple[tuple[str, int], ...]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for place in dict.fromkeys(sys.path):
+    for place, _ in places:
         try:
             names = os.listdir(place or ".")
         except OSError:
@@ -93,13 +115,14 @@ def _packages() -> dict[str, str]:
     return found
 
 
-def _user() -> str | None:
+@cache
+def _user(number: int) -> str:
     import pwd
 
     try:
-        return pwd.getpwuid(os.getuid()).pw_name
+        return pwd.getpwuid(number).pw_name
     except KeyError:  # a container's number without a name
-        return str(os.getuid())
+        return str(number)
 
 
 def _torch() -> Any:

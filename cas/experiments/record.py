@@ -52,6 +52,7 @@ VERSION = 1
 MAX_METADATA = 4 << 20  # bytes of JSON; it stands in the footer and in each group of rows
 ROW_GROUP = 1 << 16  # rows; what is constant in a record is made for one group at a time
 FEW = 1000
+SMALL = 1 << 20  # bytes that all rows of a record repeat; above it zstd is much smaller
 STATUSES = ("running", "finished", "failed", "recovered")
 RESERVED = frozenset({
     "experiment_id", "experiment_name", "row_index", "created_at",
@@ -99,7 +100,8 @@ class Run:
 
     def document(self) -> dict[str, Any]:
         """Return the fields as JSON has them."""
-        return {**asdict(self), "argv": None if self.argv is None else list(self.argv)}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**values, "argv": None if self.argv is None else list(self.argv)}
 
 
 def save(
@@ -254,7 +256,9 @@ def _parquet(document: dict[str, Any], moment: datetime, table: pa.Table) -> byt
     schema = pa.schema(types, metadata={b"cas": to_bytes(document)})
     sink = pa.BufferOutputStream()
     few = table.num_rows <= FEW  # for them dictionaries cost more time and bytes than they save
-    with pq.ParquetWriter(sink, schema, compression="zstd", use_dictionary=not few) as writer:
+    small = few and size * len(schema.metadata[b"cas"]) <= SMALL
+    codec = "snappy" if small else "zstd"  # which takes longer to begin than such a record takes
+    with pq.ParquetWriter(sink, schema, compression=codec, use_dictionary=not few) as writer:
         for start in range(0, table.num_rows, ROW_GROUP):
             part = table.slice(start, ROW_GROUP)
             count = part.num_rows

@@ -131,6 +131,23 @@ SEEDED = (
            new="FROM all_experiment_assets",
            test="test_lineage.py::"
                 "test_the_view_leaves_earlier_uses_out_and_joins_on_the_tree"),
+    Seeded(name="a root does not hold what a record used", file="lineage.py",
+           old="_settle(project, root, experiments=trees | kept)",
+           new="_settle(project, root, experiments=kept)",
+           test="test_lineage.py::"
+                "test_the_root_alone_holds_what_a_record_used_while_its_project_is_away"),
+    Seeded(name="gc goes by what projects say and not by their roots", file="store/gc.py",
+           old="            self.trees.update(record.experiments)\n", new="",
+           test="test_lineage.py::"
+                "test_the_root_alone_holds_what_a_record_used_while_its_project_is_away"),
+    Seeded(name="git's answer stands whatever becomes of the work tree", file="gitstate.py",
+           old="return watched is not None and [*map(_changed, watched)] == [*watched.values()]",
+           new="return watched is not None",
+           test="test_gitstate.py::test_what_changes_in_a_work_tree_is_seen_at_once"),
+    Seeded(name="git's answer stands though files were just written", file="gitstate.py",
+           old="if watched and max(watched.values()) < (wall - STILL) * 1e9:",
+           new="if watched:",
+           test="test_gitstate.py::test_what_changed_just_now_may_change_again_unseen"),
     Seeded(name="bad is not carried on", file="graph/taint.py",
            old="                found.setdefault(node, Taint(name, names[tree], tree, reason, "
                "itself=False))\n",
