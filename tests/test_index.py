@@ -21,6 +21,7 @@ from cas.errors import ExperimentError
 from cas.experiments import events, scan
 from cas.experiments.read import FEW
 from cas.experiments.record import Use
+from tests.scratch import move_in
 
 TREE = "t1:" + "0" * 63
 
@@ -419,9 +420,7 @@ def test_lineage_goes_up_and_down_in_sql(here) -> None:
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A project with records; returns what runs cas in it."""
-    for name in ("CACHE", "DATA", "CONFIG"):
-        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name))
-    monkeypatch.setenv("CAS_STORE", str(tmp_path / "store"))
+    move_in(monkeypatch, tmp_path)
     root = tmp_path / "p"
     root.mkdir()
 
@@ -481,3 +480,38 @@ def test_one_huge_text_ends_within_the_limits(project) -> None:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert time.monotonic() - started < 100
+
+
+def test_columns_of_results_may_have_any_of_our_inner_names(here) -> None:
+    names = ("_latest", "latest", "_at", "first", "last")
+    for number in range(2):
+        room.save(here, "again", {name: float(number) for name in names})
+    sql = "SELECT {} FROM {} ORDER BY created_at"
+    words = ", ".join(f'"{name}"' for name in names)
+    newest = room.query(here, sql.format(words, "experiments")).to_pylist()
+    assert newest == [dict.fromkeys(names, 1.0)]
+    every = room.query(here, sql.format(words, "all_experiments")).to_pylist()
+    assert every == [dict.fromkeys(names, 0.0), dict.fromkeys(names, 1.0)]
+    views = [room.query(here, f"SELECT * FROM {name}") for name in ("experiments", "runs")]
+    assert not any("__text" in column for view in views for column in view.column_names)
+
+
+def test_an_asset_has_the_name_of_the_lock_else_of_its_last_use(here) -> None:
+    def use(name: str, digit: str) -> Use:
+        return Use(name=name, kind="datasets", role="input", tree="t1:" + digit * 64)
+
+    room.save(here, "e0", {"x": 1}, uses=[use("datasets/old", "1"), use("datasets/b", "2")])
+    room.save(here, "e1", {"x": 1}, uses=[use("datasets/new", "1"), use("datasets/c", "3")])
+    given = [
+        {"tree": "t1:" + "9" * 64, "name": None, "present": True},
+        {"tree": "t1:" + "2" * 64, "name": None, "present": True, "size": 5},
+        {"tree": "t1:" + "3" * 64, "name": "datasets/lock", "kind": "datasets", "locked": True},
+    ]
+    sql = "SELECT name, tree[4] AS tree, size, locked, present FROM assets"
+    rows = [tuple(row.values()) for row in room.query(here, sql, assets=given).to_pylist()]
+    assert rows == [
+        (None, "9", None, False, True),
+        ("datasets/b", "2", 5, False, True),
+        ("datasets/lock", "3", None, True, None),
+        ("datasets/new", "1", None, False, False),
+    ]

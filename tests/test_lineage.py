@@ -13,23 +13,13 @@ import cas
 from cas.errors import ExperimentError, UnknownAsset, UsageError
 from cas.experiments import list_records
 from cas.project import current, forget_current
+from tests.scratch import new_project
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A project with three local assets, pulled; the working directory is in it."""
-    for name in ("CACHE", "DATA", "CONFIG"):
-        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name))
-    monkeypatch.setenv("CAS_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    root = tmp_path / "p"
-    root.mkdir()
-    monkeypatch.chdir(root)
-    cas.init()
-    for name in ("a", "b", "c"):
-        (root / f"{name}.txt").write_text(name)
-        cas.add(f"./{name}.txt", name=f"datasets/{name}")
-    forget_current()
+    root = new_project(monkeypatch, tmp_path, "a", "b", "c")
     yield root
     forget_current()
 
@@ -150,6 +140,28 @@ def test_gc_keeps_what_a_record_used_after_it_left_the_lock(project):
     collected = cas.gc(older_than=timedelta(0), local_too=True, ignore_experiments=True)
     assert collected["trees"] == 1
     assert not tree.exists()
+
+
+def test_the_root_alone_holds_what_a_record_used_while_its_project_is_away(project, monkeypatch):
+    """A disk that is not mounted, a directory that moved: gc sees neither lock nor record."""
+    from datetime import timedelta
+
+    from cas.installer import collect_garbage
+    from cas.resolver import remove
+
+    tree = cas.path("a")
+    cas.save_experiment("one", {"loss": 1.0})
+    (run,) = cas.query_experiments_arrow("SELECT run.packages p, run.lock l FROM runs").to_pylist()
+    store = current().store
+    objects = [Path(store.object(digest)) for digest in run.values()]
+    remove(current(), ["a", "b"])
+    monkeypatch.chdir(project.parent)
+    project.rename("away")
+    forget_current()
+    collected = collect_garbage(store, older_than=timedelta(0), local_too=True)
+    assert collected.trees == 1, "that of b, which no record used"
+    assert tree.read_text() == "a"
+    assert all(one.is_file() for one in objects)
 
 
 def test_the_run_says_the_state_of_git_and_moves_are_told(project):

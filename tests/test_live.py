@@ -33,6 +33,7 @@ from cas.experiments.scan import records
 from cas.project import current, forget_current
 from cas.runs import recover
 from cas.store import settle
+from tests.scratch import new_project
 
 WAIT = 120  # seconds that a child may take on a machine that does much else
 
@@ -40,18 +41,7 @@ WAIT = 120  # seconds that a child may take on a machine that does much else
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A project with three local assets; the working directory is in it."""
-    for name in ("CACHE", "DATA", "CONFIG"):
-        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name))
-    monkeypatch.setenv("CAS_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    root = tmp_path / "p"
-    root.mkdir()
-    monkeypatch.chdir(root)
-    cas.init()
-    for name in ("a", "b", "c"):
-        (root / f"{name}.txt").write_text(name)
-        cas.add(f"./{name}.txt", name=f"datasets/{name}")
-    forget_current()
+    root = new_project(monkeypatch, tmp_path, "a", "b", "c")
     yield root
     forget_current()
 

@@ -25,15 +25,17 @@ importers runs of other programs → records
 exporters records → one table, for programs and papers
 """
 
-from __future__ import annotations
+from cas.lazy import open_rooms
 
-from .board import best, direction_of, list_records
-from .capture import capture
-from .compare import Changes, compare, show
-from .naming import check_experiment_name
-from .query import connect, query
-from .record import RESERVED, Run, Use, save
-from .scan import References, references
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .board import best, direction_of, list_records
+    from .capture import capture
+    from .compare import Changes, compare, show
+    from .naming import check_experiment_name
+    from .query import connect, query
+    from .record import RESERVED, Run, Use, save
+    from .scan import References, references
 
 __all__ = [
     "RESERVED",
@@ -53,3 +55,14 @@ __all__ = [
     "save",
     "show",
 ]
+
+open_rooms(
+    __name__,
+    board="best direction_of list_records",
+    capture="capture",
+    compare="Changes compare show",
+    naming="check_experiment_name",
+    query="connect query",
+    record="RESERVED Run Use save",
+    scan="References references",
+)

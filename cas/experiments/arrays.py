@@ -1,8 +1,9 @@
-"""Arrays: Python values to Arrow without pyarrow's own conversion.
+"""Arrays: Python values and numpy's to Arrow and back, without pyarrow's own conversion.
 
 ``pyarrow.array`` imports pandas where it is installed, 0.4 s, to see whether a value is one
-of its nulls. A script that saves a list of dicts must not pay that, so arrays of the few
-types that records have are made of their buffers here.
+of its nulls, and each function of ``pyarrow.compute``, ``take`` and ``cast`` too, all of it,
+30 ms. A script that saves a list of dicts, or a query, must not pay that, so arrays of the few
+types that records have are made of their buffers, and looked at in them, here.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-__all__ = ["build", "from_numpy", "repeat", "to_numpy"]
+__all__ = ["build", "from_numpy", "is_null", "repeat", "to_numpy"]
 
 _EPOCH_UTC = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _EPOCH = _EPOCH_UTC.replace(tzinfo=None)
@@ -35,7 +36,7 @@ def build(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     import pyarrow.types as types
 
     count = len(values)
-    nulls = sum(value is None for value in values)
+    nulls = values.count(None)
     valid = _bits([value is not None for value in values]) if nulls else None
     if types.is_struct(kind):
         children = [
@@ -66,26 +67,51 @@ def repeat(value: Any, kind: pa.DataType, count: int) -> pa.Array:
 
 
 def from_numpy(values: np.ndarray) -> pa.Array:
-    """Return numpy's booleans or 64-bit integers as an array."""
+    """Return numpy's booleans or integers of 32 or 64 bits as an array."""
     import numpy as np
     import pyarrow as pa
 
     if values.dtype == np.bool_:
         bits = pa.py_buffer(np.packbits(values, bitorder="little"))
         return pa.Array.from_buffers(pa.bool_(), len(values), [None, bits])
-    numbers = pa.py_buffer(np.ascontiguousarray(values, dtype=np.int64))
-    return pa.Array.from_buffers(pa.int64(), len(values), [None, numbers])
+    kind = pa.int32() if values.dtype == np.int32 else pa.int64()
+    numbers = pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(kind, len(values), [None, numbers])
 
 
 def to_numpy(values: pa.Array) -> np.ndarray:
-    """Return the buffer of an array of integers or floats; where it is null, anything."""
-    import numpy as np
+    """Return booleans, numbers or times as numpy has them, times as integers.
 
+    Where one is null stands anything. Only booleans are copied.
+    """
+    import numpy as np
+    import pyarrow.types as types
+
+    if types.is_boolean(values.type):
+        return _unpacked(values.buffers()[1], values)
     kind = np.dtype(f"{'f' if str(values.type) == 'double' else 'i'}{values.type.bit_width // 8}")
     data = values.buffers()[1]
     if data is None:  # as an array of no values may be
         return np.empty(0, kind)
     return np.frombuffer(data, kind)[values.offset : values.offset + len(values)]
+
+
+def is_null(values: pa.Array) -> np.ndarray:
+    """Say of each value whether it is null."""
+    import numpy as np
+
+    if not values.null_count:
+        return np.zeros(len(values), np.bool_)
+    return ~_unpacked(values.buffers()[0], values)
+
+
+def _unpacked(bits: pa.Buffer | None, values: pa.Array) -> np.ndarray:
+    """Return the bits of *values*, in a buffer of theirs, as booleans."""
+    import numpy as np
+
+    start, stop = values.offset, values.offset + len(values)
+    packed = np.empty(0, np.uint8) if bits is None else np.frombuffer(bits, np.uint8)
+    return np.unpackbits(packed, count=stop, bitorder="little")[start:].astype(np.bool_)
 
 
 def _fixed(values: Sequence[Any], kind: pa.DataType) -> array[Any]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cas.errors import ExperimentError, UsageError
 from cas.progress import QUIET, Progress
 
-from .arrays import to_numpy
+from .arrays import is_null, to_numpy
 from .naming import utc
 from .query import query
 from .record import RESERVED
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    import numpy as np
     import pyarrow as pa
 
     from .scan import Tables
@@ -138,13 +137,13 @@ def _kept(directory: Path, runs: pa.Table, where: str) -> set[tuple[int, int]]:
 
 def _settings(found: Tables, names: Sequence[str]) -> dict[str, Callable[[int, int], Any]]:
     """Return for each name what gives its value for (run, row_index)."""
-    import pyarrow.compute as pc
-
     columns = {name.lower(): name for name in found.rows.column_names}
     metadata = found.runs.column("metadata")
     result: dict[str, Callable[[int, int], Any]] = {}
 
     def in_rows(name: str, run: int, row: int) -> Any:
+        import pyarrow.compute as pc
+
         match = pc.and_(
             pc.equal(found.rows.column("run"), run), pc.equal(found.rows.column("row_index"), row)
         )
@@ -180,15 +179,12 @@ def _winners(
     import numpy as np
     import pyarrow as pa
 
-    column = rows.column(metric)
-    kind = column.type
+    whole = [rows.column(name).combine_chunks() for name in ("run", "row_index", metric)]
+    kind = whole[2].type
+    present = ~is_null(whole[2])
+    runs, index, values = map(to_numpy, whole)
     if kind == pa.bool_():
-        column = column.cast(pa.int8()).cast(pa.int64())
-    present = ~_flags(column.is_null())
-    runs, index, values = (
-        np.concatenate([to_numpy(chunk) for chunk in one.chunks] or [np.empty(0, np.int64)])
-        for one in (rows.column("run"), rows.column("row_index"), column)
-    )
+        values = values.astype(np.int64)
     present &= np.array(shown, dtype=bool)[runs] if len(runs) else present
     if kept is not None:
         pairs = zip(runs.tolist(), index.tolist(), strict=True)
@@ -207,14 +203,6 @@ def _winners(
     best_rows = best_rows[np.argsort(keys[best_rows], kind="stable")]
     found = zip(*(part[best_rows].tolist() for part in (runs, index, values)), strict=True)
     return [(r, i, bool(v) if kind == pa.bool_() else v) for r, i, v in found], skipped
-
-
-def _flags(values: pa.ChunkedArray) -> np.ndarray:
-    import numpy as np
-    import pyarrow as pa
-
-    parts = [to_numpy(chunk) for chunk in values.cast(pa.int8()).chunks]
-    return np.concatenate(parts or [np.empty(0, np.int8)]).astype(bool)
 
 
 def _key(document: dict[str, Any], name: str) -> Any:

@@ -44,6 +44,13 @@ def from_values(values: Sequence[Any], name: str) -> Split:
     """
     import pyarrow as pa
 
+    plain = {float: pa.float64(), int: pa.int64()}
+    kinds = set(map(type, values))
+    if len(kinds) == 1 and (target := plain.get(kinds.pop())):  # as most are, and told at once
+        try:
+            return pa.chunked_array([build(values, target)]), None
+        except OverflowError:
+            pass  # an integer beyond 64 bits
     cells = [cell(value, name, row) for row, value in enumerate(values)]
     families = {family for family, _ in cells} - {""}
     if "float" in families and not families <= _NUMBERS and _only_nan(cells):
@@ -116,7 +123,6 @@ def merge(parts: Sequence[pa.ChunkedArray | int], name: str, nulls: Nulls) -> Sp
     null, have no say. Every part is settled.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.types as types
 
     given = [part for part in parts if not isinstance(part, int)]
@@ -140,10 +146,8 @@ def merge(parts: Sequence[pa.ChunkedArray | int], name: str, nulls: Nulls) -> Sp
         elif part.null_count == len(part):
             chunks.append(nulls.get(len(part), target))
         else:
-            if target == pa.float64() and part.type == pa.int64():
-                ends = pc.min_max(part).as_py()
-                if ends["min"] < -EXACT or ends["max"] > EXACT:
-                    return from_values(_listed(parts), name)
+            if target == pa.float64() and part.type == pa.int64() and not _fits(part):
+                return from_values(_listed(parts), name)
             whole = part.cast(pa.int8()) if types.is_boolean(part.type) else part
             chunks.extend(whole.cast(target, safe=False).chunks)
     return pa.chunked_array(chunks, target), None
@@ -168,13 +172,19 @@ def join_numbers(columns: Sequence[pa.ChunkedArray]) -> pa.ChunkedArray | None:
         target = pa.float64() if pa.float64() in types else pa.int64()
     cast = []
     for column in said:
-        if target == pa.float64() and column.type == pa.int64():
-            ends = pc.min_max(column).as_py()
-            if ends["min"] < -EXACT or ends["max"] > EXACT:
-                return None
+        if target == pa.float64() and column.type == pa.int64() and not _fits(column):
+            return None
         narrow = column.type != target and column.type == pa.bool_()
         cast.append((column.cast(pa.int8()) if narrow else column).cast(target, safe=False))
     return pc.coalesce(*cast) if len(cast) > 1 else cast[0]
+
+
+def _fits(integers: pa.ChunkedArray) -> bool:
+    """Say whether DOUBLE holds all of them exactly."""
+    import pyarrow.compute as pc
+
+    ends = pc.min_max(integers).as_py()
+    return bool(ends["min"] >= -EXACT and ends["max"] <= EXACT)
 
 
 def _listed(parts: Sequence[pa.ChunkedArray | int]) -> list[Any]:

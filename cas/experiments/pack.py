@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from .arrays import build
+from .arrays import build, to_numpy
 from .columns import Nulls
 from .record import Use, assets_type, run_type
 
@@ -44,9 +44,8 @@ class Pack:
 
     def keys(self) -> list[tuple[int, str]]:
         """Return what the records are ordered by: microseconds since 1970, id."""
-        import pyarrow as pa
-
-        moments = self.runs.column("created_at").cast(pa.int64()).to_pylist()
+        created = self.runs.column("created_at").chunks
+        moments = [moment for chunk in created for moment in to_numpy(chunk).tolist()]
         return list(zip(moments, self.runs.column("experiment_id").to_pylist(), strict=True))
 
     def key(self, position: int) -> tuple[int, str]:

@@ -23,7 +23,7 @@ from cas.errors import ExperimentError, UsageError
 
 from .frame import to_table
 from .scan import tables
-from .views import EDGES, SQL, VIEWS, view_tables
+from .views import SQL, TABLES, VIEWS, view_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -286,7 +286,7 @@ def _frames(frames: Mapping[str, Any] | None) -> dict[str, pa.Table]:
     for name, frame in (frames or {}).items():
         if not isinstance(name, str) or not name.isidentifier():
             raise UsageError(f"frames: expected a plain word as a name, found {name!r:.80}")
-        if name.lower() in (*VIEWS, EDGES):
+        if name.lower() in (*VIEWS, *TABLES):
             raise UsageError(f"frames: {name!r} is one of cas's views", hint="name it otherwise")
         if name.lower() in {other.lower() for other in result}:
             raise UsageError(f"frames: {name!r} is there twice, but for its case")
@@ -314,8 +314,9 @@ def _failed(error: Exception, connection: duckdb.DuckDBPyConnection) -> Experime
     missed = re.search(r'(?:column named|[Cc]olumn|with name|field) ["\']?([^"\'\s!]+)["\']?', text)
     if missed is not None:
         try:
-            found = "SELECT DISTINCT column_name FROM duckdb_columns() WHERE NOT internal"
-            names = connection.execute(found).fetchall()
+            found = """SELECT DISTINCT column_name FROM duckdb_columns()
+                WHERE NOT internal AND NOT list_contains(?, table_name)"""
+            names = connection.execute(found, [list(TABLES)]).fetchall()
         except duckdb.Error:
             names = []
         known = [*VIEWS, *(str(name) for (name,) in names)]

@@ -111,7 +111,10 @@ def _settled(body: pa.Table) -> pa.Table:
     """Return row_index and the columns after it, each of one of the types of ``columns``."""
     import pyarrow as pa
 
-    columns: dict[str, pa.ChunkedArray] = {"row_index": body.column("row_index").cast(pa.int64())}
+    index = body.column("row_index")
+    if index.type != pa.int64():  # a cast loads all of pyarrow.compute
+        index = index.cast(pa.int64())
+    columns: dict[str, pa.ChunkedArray] = {"row_index": index}
     for name in body.column_names[1:]:
         column, text = settle(body.column(name), name)
         columns[name] = column

@@ -63,7 +63,7 @@ class Tables:
 
     @property
     def uses(self) -> pa.Table:
-        """run, experiment_id, name, kind, role, tree, commit: one row a use."""
+        """run, experiment_id (a dictionary), name, kind, role, tree, commit: one row a use."""
         return _uses(self.runs)
 
 
@@ -186,7 +186,7 @@ def _runs(packs: Sequence[Pack], said: Events) -> pa.Table:
     count = whole.num_rows
     names = whole.column("experiment_name").to_pylist()
     latest = np.zeros(count, dtype=bool)
-    latest[list({name: run for run, name in enumerate(names)}.values())] = True
+    latest[list(dict(zip(names, range(count), strict=True)).values())] = True
     notes = pa.nulls(count, pa.string())
     if said.added or said.notes:
         ids = whole.column("experiment_id").to_pylist()
@@ -209,11 +209,13 @@ def _uses(found: pa.Table) -> pa.Table:
     start = 0
     for chunk in found.column("assets").chunks:
         count = len(chunk)
-        counts = np.diff(to_numpy(chunk.offsets))
-        own = np.repeat(np.arange(count), counts)
-        flat = chunk.flatten()
+        offsets = to_numpy(chunk.offsets)
+        own = np.repeat(np.arange(count), np.diff(offsets))
+        flat = chunk.values.slice(offsets[0], len(own))
         ids = found.column("experiment_id").slice(start, count).combine_chunks()
-        columns = {"run": from_numpy(own + start), "experiment_id": ids.take(from_numpy(own))}
+        of_ids = from_numpy(own.astype(np.int32))
+        columns = {"run": from_numpy(own + start)}
+        columns["experiment_id"] = pa.DictionaryArray.from_arrays(of_ids, ids)
         columns |= {field.name: flat.field(field.name) for field in fields(Use)}
         pieces.append(pa.table(columns))
         start += count
@@ -223,7 +225,6 @@ def _uses(found: pa.Table) -> pa.Table:
 def _rows(packs: Sequence[Pack], wanted: Sequence[str] | None) -> pa.Table:
     """Return the rows of all packs, columns by name, whatever their case and types."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     names: dict[str, str] = {}
     lookup: list[dict[str, list[int]]] = []
@@ -262,6 +263,8 @@ def _rows(packs: Sequence[Pack], wanted: Sequence[str] | None) -> pa.Table:
         result[names[key]] = column
         if key + TEXT in names:
             kept, _ = merge(parts(key + TEXT), names[key] + TEXT, nulls)
+            import pyarrow.compute as pc
+
             text = kept.cast(pa.string())
             rest = text if rest is None else pc.coalesce(text, rest)
         if rest is not None:

@@ -6,10 +6,9 @@ dictionary, lists as views of shared items, missing columns as nulls that share 
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from .arrays import build, from_numpy, to_numpy
+from .arrays import build, from_numpy, is_null, to_numpy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     from .scan import Tables
 
-__all__ = ["EDGES", "SQL", "VIEWS", "view_tables"]
+__all__ = ["SQL", "TABLES", "VIEWS", "view_tables"]
 
 DEEPEST = 100  # steps of a lineage; experiments that use what they made go round
 VIEWS = (
@@ -30,10 +29,37 @@ VIEWS = (
     "assets",
     "asset_edges",
 )
-EDGES = "_recipe_edges"
-"""The table of the edges that come from above; ``asset_edges`` has those of experiments too."""
+ROWS, USES, ASSETS, EDGES, KNOWN = TABLES = (
+    "_rows", "_uses", "_project_assets", "_recipe_edges", "_assets",
+)  # fmt: skip
+"""What views are made of: all rows, all uses, and what comes from above (``_at`` counts rows);
+and every asset, a table so that a join knows how few they are."""
+LATEST = "run__text"
+"""Of a row: whether its record is the newest of its name. No result has a column of that name:
+none may end so, and ``run`` is no result's that could have text beside it."""
 SQL = f"""
+CREATE VIEW all_experiments AS SELECT * EXCLUDE ({LATEST}) FROM {ROWS};
+CREATE VIEW experiments AS SELECT * EXCLUDE ({LATEST}) FROM {ROWS} WHERE {LATEST};
+CREATE VIEW all_experiment_assets AS SELECT * EXCLUDE (_at) FROM {USES};
 CREATE VIEW experiment_assets AS SELECT * FROM all_experiment_assets WHERE role <> 'earlier';
+CREATE TABLE {KNOWN} AS
+    WITH used AS (
+        SELECT tree, min(_at) AS first,
+            arg_max(struct_pack(name := name, kind := kind, commit := commit), _at) AS last
+        FROM {USES} GROUP BY tree
+    ), both_known AS (
+        SELECT *, p.name IS NULL AND last IS NOT NULL AS unnamed
+        FROM {ASSETS} p FULL JOIN used USING (tree)
+    )
+    SELECT CASE WHEN unnamed THEN last.name ELSE name END AS name,
+        CASE WHEN unnamed THEN last.kind ELSE kind END AS kind,
+        repository,
+        CASE WHEN unnamed THEN last.commit ELSE commit END AS commit,
+        tree, files, size,
+        CASE WHEN _at IS NULL THEN false ELSE locked END AS locked,
+        CASE WHEN _at IS NULL THEN false ELSE present END AS present
+    FROM both_known ORDER BY _at NULLS LAST, first;
+CREATE VIEW assets AS SELECT * FROM {KNOWN};
 CREATE VIEW asset_edges AS
     SELECT input_tree, output_tree, via FROM {EDGES}
     UNION
@@ -55,7 +81,6 @@ CREATE MACRO lineage_down(h) AS TABLE
         FROM walk JOIN asset_edges e ON e.input_tree = walk.tree WHERE depth < {DEEPEST}
     ) SELECT tree, min(depth) AS depth FROM walk GROUP BY tree ORDER BY depth, tree;
 """  # noqa: S608 - names of ours
-MANY_CELLS = 50_000_000  # above it the rows of the newest records are not copied
 
 
 def view_tables(
@@ -70,23 +95,13 @@ def view_tables(
     """
     import pyarrow as pa
 
-    newest = found.rows
-    if not all(chunk.true_count == len(chunk) for chunk in found.runs.column("latest").chunks):
-        chosen = found.runs.column("latest").take(newest.column("run"))
-        if newest.num_rows * newest.num_columns < MANY_CELLS:
-            newest = newest.filter(chosen)
-        else:
-            newest = _picked(newest, chosen.to_pylist())
-    every = found.uses
-    uses = every.drop_columns(["run"])
-    whole = _whole(found.rows, found.runs)
+    uses = found.uses.drop_columns(["run"])
     runs = [name for name in found.runs.column_names if name not in ("run", "captured")]
     return {
-        "experiments": whole if newest is found.rows else _whole(newest, found.runs),
-        "all_experiments": whole,
-        "all_experiment_assets": uses,
+        ROWS: _whole(found.rows, found.runs),
         "runs": found.runs.select([*runs, "captured"]).rename_columns([*runs, "run"]),
-        "assets": _assets(assets, every),
+        USES: uses.append_column("_at", _count(uses.num_rows)),
+        ASSETS: _assets(assets),
         EDGES: pa.table(
             {
                 name: build([edge[name] for edge in edges], pa.string())
@@ -94,19 +109,6 @@ def view_tables(
             }
         ),
     }
-
-
-def _picked(rows: pa.Table, chosen: Sequence[bool]) -> pa.Table:
-    """Return the chosen rows as slices, so that nulls that share their memory still do."""
-    import pyarrow as pa
-
-    slices, start = [rows.slice(0, 0)], 0
-    for keep, run in groupby(chosen):
-        count = len(list(run))
-        if keep:
-            slices.append(rows.slice(start, count))
-        start += count
-    return pa.concat_tables(slices)
 
 
 def _whole(rows: pa.Table, runs: pa.Table) -> pa.Table:
@@ -120,16 +122,14 @@ def _whole(rows: pa.Table, runs: pa.Table) -> pa.Table:
     for chunk in runs.column("experiment_id").chunks or [None]:
         count = 0 if chunk is None else len(chunk)
         start, stop = np.searchsorted(position, (first, first + count)).tolist()
-        within = from_numpy(position[start:stop] - first)
+        within = from_numpy((position[start:stop] - first).astype(np.int32))
         parts.append(_part(rows.slice(start, stop - start), runs.slice(first, count), within))
         first += count
     return pa.concat_tables(parts)
 
 
-def _part(rows: pa.Table, runs: pa.Table, within: pa.Array) -> pa.Table:
+def _part(rows: pa.Table, runs: pa.Table, positions: pa.Array) -> pa.Table:
     import pyarrow as pa
-
-    positions = within.cast(pa.int32())
 
     def spread(name: str) -> pa.Array:
         return _spread(_one(runs.column(name)), positions)
@@ -143,6 +143,8 @@ def _part(rows: pa.Table, runs: pa.Table, within: pa.Array) -> pa.Table:
     for name in ("status", "tags", "metadata", "assets"):
         columns[name] = spread(name)
     columns["run"] = spread("captured")
+    latest = to_numpy(_one(runs.column("latest")))
+    columns[LATEST] = from_numpy(latest[to_numpy(positions)])
     return pa.table(columns)
 
 
@@ -152,27 +154,27 @@ def _one(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _spread(values: pa.Array, positions: pa.Array) -> pa.Array:
-    """Return ``values.take(positions)`` that shares what is large: text, and the items of lists.
+    """Return ``values.take(positions)`` that shares the values, and the items of lists.
 
     Not one dictionary of nested values: DuckDB 2.0 fails on a dictionary of one struct.
     """
+    import numpy as np
     import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.types as types
 
     kind = values.type
-    missing = values.is_null().take(positions) if values.null_count else None
+    at = to_numpy(positions)
+    missing = from_numpy(is_null(values)[at]) if values.null_count else None
     if types.is_struct(kind):
         children = [_spread(values.field(i), positions) for i in range(kind.num_fields)]
         return pa.StructArray.from_arrays(children, fields=_fields(children, kind), mask=missing)
     if types.is_list(kind):
-        starts = values.offsets.slice(0, len(values)).take(positions)
-        ends = values.offsets.slice(1, len(values)).take(positions)
-        sizes = pc.subtract(ends, starts)
-        return pa.ListViewArray.from_arrays(starts, sizes, values.values, mask=missing)
-    if types.is_string(kind) or types.is_timestamp(kind):
-        return pa.DictionaryArray.from_arrays(positions, values)
-    return values.take(positions)
+        offsets = to_numpy(values.offsets)
+        starts, sizes = offsets[:-1][at], np.diff(offsets)[at]
+        return pa.ListViewArray.from_arrays(
+            from_numpy(starts), from_numpy(sizes), values.values, mask=missing
+        )
+    return pa.DictionaryArray.from_arrays(positions, values)
 
 
 def _fields(children: Sequence[pa.Array], kind: pa.DataType) -> list[pa.Field]:
@@ -181,8 +183,8 @@ def _fields(children: Sequence[pa.Array], kind: pa.DataType) -> list[pa.Field]:
     return [pa.field(f.name, c.type) for f, c in zip(kind.fields, children, strict=True)]
 
 
-def _assets(given: Sequence[Mapping[str, Any]], uses: pa.Table) -> pa.Table:
-    """Return one row a tree: the project's, then what only records know, by its last use."""
+def _assets(given: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Return the project's rows, one a tree: the locked one before others."""
     import pyarrow as pa
 
     schema = pa.schema([
@@ -197,22 +199,12 @@ def _assets(given: Sequence[Mapping[str, Any]], uses: pa.Table) -> pa.Table:
         known = rows.get(str(row["tree"]))
         if known is None or (row["locked"] and not known["locked"]):
             rows[str(row["tree"])] = row
-    last = {
-        tree: {
-            "name": name,
-            "kind": kind,
-            "tree": tree,
-            "commit": commit,
-            "locked": False,
-            "present": False,
-        }  # the project's rows have every tree that is here
-        for name, kind, tree, commit in zip(
-            *(uses.column(c).to_pylist() for c in ("name", "kind", "tree", "commit")), strict=True
-        )
-    }
-    for tree, row in last.items():
-        known = rows.setdefault(tree, row)
-        if known["name"] is None:  # the store has it, and the lock not any more
-            known |= {key: row[key] for key in ("name", "kind", "commit")}
-    columns = [build([row.get(f.name) for row in rows.values()], f.type) for f in schema]
-    return pa.Table.from_arrays(columns, schema=schema)
+    columns = [build([row[f.name] for row in rows.values()], f.type) for f in schema]
+    table = pa.Table.from_arrays(columns, schema=schema)
+    return table.append_column("_at", _count(len(rows)))
+
+
+def _count(rows: int) -> pa.Array:
+    import numpy as np
+
+    return from_numpy(np.arange(rows))

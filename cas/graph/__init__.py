@@ -10,12 +10,16 @@ assets that are marked bad · ``pair`` two experiments compared · ``draw`` a li
 as Mermaid, as SVG
 """
 
-from cas.graph.draw import as_mermaid, as_svg, as_tree, plain
-from cas.graph.known import asset_rows, edge_rows
-from cas.graph.pair import compare, packages_of
-from cas.graph.stale import stale
-from cas.graph.taint import Taint, tainted
-from cas.graph.walk import lineage, tree_of_word
+from cas.lazy import open_rooms
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cas.graph.draw import as_mermaid, as_svg, as_tree, plain
+    from cas.graph.known import asset_rows, edge_rows
+    from cas.graph.pair import compare, packages_of
+    from cas.graph.stale import stale
+    from cas.graph.taint import Taint, tainted
+    from cas.graph.walk import lineage, tree_of_word
 
 __all__ = [
     "Taint",
@@ -32,3 +36,13 @@ __all__ = [
     "tainted",
     "tree_of_word",
 ]
+
+open_rooms(
+    __name__,
+    draw="as_mermaid as_svg as_tree plain",
+    known="asset_rows edge_rows",
+    pair="compare packages_of",
+    stale="stale",
+    taint="Taint tainted",
+    walk="lineage tree_of_word",
+)

@@ -16,9 +16,9 @@ from cas.errors import CasError, StoreError
 from cas.listing import tree_id
 from cas.names import kind_of
 from cas.project import Project
-from cas.project.held import root_id_of
+from cas.project.reading import root_id_of
 from cas.store import read_root, read_sidecar, root_ids
-from cas.store.damage import is_marked
+from cas.warm import is_marked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -86,7 +86,8 @@ class Known:
     def present(self, tree: str) -> bool:
         """Say whether a tree is in the store, with no damage known."""
         digest = Digest(tree.removeprefix("t1:"))
-        return os.path.isdir(self.store.tree(digest)) and not is_marked(self.store, digest)
+        tree = self.store.tree(digest)
+        return os.path.isdir(tree) and not is_marked(tree)
 
 
 def neighbours(project: Project) -> list[str]:

@@ -151,6 +151,8 @@ def _without_earlier(uses: pa.Table) -> pa.Table:
     import pyarrow.compute as pc
 
     earlier = build([EARLIER], pa.string())[0]  # a plain text would import pandas
+    at = uses.column_names.index("experiment_id")
+    uses = uses.set_column(at, "experiment_id", uses["experiment_id"].cast(pa.string()))
     return uses.filter(pc.not_equal(uses["role"], earlier))
 
 

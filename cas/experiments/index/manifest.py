@@ -6,7 +6,7 @@ One file::
     {"directory": …, "packs": [[id, records, [size, mtime_ns] of .runs, of .rows], …],
      "skipped": [[reason, name of the file that has the same record or "", id if hidden], …],
      "removed": [id, …]}
-    names, each ended by a NUL: those of the packs' records in their order, then the skipped
+    names, each ended by a NUL, as the directory lists them, but the skipped ones last
     size, mtime_ns and inode of each name: three columns of 64-bit integers
 
 A pack whose files have another size or mtime than the manifest says is torn or foreign, and so
@@ -26,7 +26,7 @@ from cas import files
 from cas.experiments.pack import Pack
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -35,8 +35,8 @@ __all__ = [
     "Manifest",
     "PackFiles",
     "Skipped",
-    "empty",
     "load_pack",
+    "new",
     "read",
     "store_pack",
     "write",
@@ -76,26 +76,52 @@ class Manifest:
     """What an index holds."""
 
     packs: list[PackFiles]
-    names: list[str]
-    """of every file seen: first those in packs, in their order"""
+    names: str
+    """of every file seen, each ended by a NUL"""
     columns: tuple[array[int], array[int], array[int]]
     """size, mtime_ns and inode of each"""
     skipped: dict[str, Skipped]
     removed: frozenset[str] = frozenset()
     """ids that events had removed"""
 
+    def __len__(self) -> int:
+        """Count the files."""
+        return len(self.columns[0])
+
     def files(self) -> dict[str, FileState]:
         """Return what was seen of each file."""
-        return dict(zip(self.names, zip(*self.columns, strict=True), strict=True))
+        return dict(zip(_split(self.names), zip(*self.columns, strict=True), strict=True))
 
-    def inodes(self) -> dict[str, int]:
-        """Return the inode of each file."""
-        return dict(zip(self.names, self.columns[2], strict=True))
+    def lists(self, listed: dict[str, int]) -> bool:
+        """Say whether the files are those of *listed*, file name → inode.
+
+        A directory that did not change lists them in the order in which it did, and then it
+        is two comparisons.
+        """
+        if _joined(listed) == self.names and array("Q", listed.values()) == self.columns[2]:
+            return True
+        return dict(zip(_split(self.names), self.columns[2], strict=True)) == listed
 
 
-def empty() -> Manifest:
-    """Return the manifest of an index that has seen nothing."""
-    return Manifest([], [], (array("q"), array("q"), array("q")), {})
+def _joined(names: Iterable[str]) -> str:
+    return "\0".join([*names, ""])
+
+
+def _split(names: str) -> list[str]:
+    return names.split("\0")[:-1]
+
+
+def new(
+    packs: list[PackFiles],
+    states: Mapping[str, FileState],
+    skipped: dict[str, Skipped],
+    removed: frozenset[str] = frozenset(),
+) -> Manifest:
+    """Return the manifest of files seen, in the order of *states*, but the *skipped* ones last."""
+    names = [*(name for name in states if name not in skipped), *skipped]
+    numbers = [[states[name][i] for name in names] for i in range(3)]
+    columns = array("q", numbers[0]), array("q", numbers[1]), array("Q", numbers[2])
+    return Manifest(packs, _joined(names), columns, skipped, removed)
 
 
 def read(place: str, directory: str) -> Manifest | None:
@@ -114,17 +140,14 @@ def read(place: str, directory: str) -> Manifest | None:
             return None
         packs = [PackFiles(i, n, tuple(map(tuple, states))) for i, n, *states in head["packs"]]
         count = sum(pack.records for pack in packs) + len(head["skipped"])
-        numbers = array("q")
-        width = 3 * 8 * count
-        split = len(data) - width
-        numbers.frombytes(data[split:])
-        names = os.fsdecode(data[end + 1 : split]).split("\0")[:-1]
-        if len(names) != count:
+        columns = array("q"), array("q"), array("Q")
+        split = len(data) - 3 * 8 * count
+        for number, column in enumerate(columns):
+            column.frombytes(data[split + number * 8 * count :][: 8 * count])
+        names = os.fsdecode(data[end + 1 : split])
+        if names.count("\0") != count or len(columns[2]) != count:
             return None
-        if len(numbers) != 3 * count:
-            return None
-        columns = numbers[:count], numbers[count : 2 * count], numbers[2 * count :]
-        aside = names[count - len(head["skipped"]) :]
+        aside = names.split("\0")[count - len(head["skipped"]) : -1] if head["skipped"] else []
         skipped = {n: Skipped(*s) for n, s in zip(aside, head["skipped"], strict=True)}
         removed = frozenset(head["removed"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -140,9 +163,8 @@ def write(place: str, directory: str, manifest: Manifest) -> None:
         "skipped": [[skip.reason, skip.same_as, skip.hidden] for skip in manifest.skipped.values()],
         "removed": sorted(manifest.removed),
     }
-    names = "".join(name + "\0" for name in manifest.names)
     numbers = b"".join(column.tobytes() for column in manifest.columns)
-    body = b"%s\n%s%s" % (json.dumps(head).encode(), os.fsencode(names), numbers)
+    body = b"%s\n%s%s" % (json.dumps(head).encode(), os.fsencode(manifest.names), numbers)
     data = b"%s%08x\n%s" % (MAGIC, zlib.crc32(body), body)
     files.replace(os.path.join(place, MANIFEST), data, mode=0o600)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from array import array
 from bisect import bisect_left
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -65,7 +64,7 @@ def find_packs(
         return read_packs(directory, removed, progress)
     for _ in range(TRIES):
         known = kept.read(place, real)
-        if known is None or known.removed != removed or len(known.names) != len(listed):
+        if known is None or known.removed != removed or len(known) != len(listed):
             break
         if _Change.of(directory, listed, known):
             break
@@ -75,7 +74,7 @@ def find_packs(
     try:
         with _mutex(place) as held:
             if held:
-                return _Refresh(place, real, directory, progress).run(removed)
+                return _Refresh(place, real, directory, progress).run(removed, (listed, live))
     except OSError:
         pass  # a cache that can't be written, or is full
     return read_packs(directory, removed, progress)
@@ -147,7 +146,7 @@ class _Change:
     def of(cls, directory: Path, listed: dict[str, int], known: Manifest) -> _Change | None:
         """Return what changed, or None."""
         every = len(listed) <= MANY
-        if not every and not known.skipped and listed == known.inodes():
+        if not every and not known.skipped and known.lists(listed):
             return None
         files_known = known.files()
         change = cls(gone=files_known.keys() - listed.keys())
@@ -183,17 +182,24 @@ class _Refresh:
         known = kept.read(place, real)
         packs = _load(place, known) if known else None
         if known is None or packs is None:
-            known, packs = kept.empty(), []
+            known, packs = kept.new([], {}, {}), []
         self.packs: list[tuple[Pack, PackFiles | None]] = list(zip(packs, known.packs, strict=True))
         self.states = known.files()
         self.skipped = dict(known.skipped)
         self.known = known
 
-    def run(self, removed: frozenset[str]) -> Found:
-        """Read what is new, in steps that are kept, and return all but the *removed* ids."""
+    def run(self, removed: frozenset[str], seen: tuple[dict[str, int], bool]) -> Found:
+        """Read what is new, in steps that are kept, and return all but the *removed* ids.
+
+        *seen* is what ``list_files`` gave before the mutex was held.
+        """
         self.removed = removed
-        listed, live = list_files(self.directory)
+        listed, live = seen
         change = _Change.of(self.directory, listed, self.known)
+        if change is not None and change.gone:  # or another process saw what came later
+            listed, live = list_files(self.directory)
+            change = _Change.of(self.directory, listed, self.known)
+        self.listed = listed
         if change is not None or removed != self.known.removed:
             self._apply(change or _Change())
         return Found([pack for pack, _ in self.packs], self.skipped, live)
@@ -274,17 +280,10 @@ class _Refresh:
 
     def _write(self) -> None:
         self.packs = [(p, known or kept.store_pack(self.place, p)) for p, known in self.packs]
-        names = [name for pack, _ in self.packs for name in _names(pack)]
         self.skipped = {name: self.skipped[name] for name in sorted(self.skipped)}
-        names += self.skipped
-        columns = [array("q", [self.states[name][i] for name in names]) for i in range(3)]
-        manifest = Manifest(
-            packs=[known for _, known in self.packs if known],
-            names=names,
-            columns=(columns[0], columns[1], columns[2]),
-            skipped=self.skipped,
-            removed=self.removed,
-        )
+        states = {name: self.states[name] for name in self.listed if name in self.states}
+        packs = [known for _, known in self.packs if known]
+        manifest = kept.new(packs, states, self.skipped, self.removed)
         kept.write(self.place, self.real, manifest)
         kept.sweep(self.place, manifest)
 
