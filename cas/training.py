@@ -46,7 +46,8 @@ def download_model(repo_id: str, /, **options: Any) -> Path:
 
 def _download(kind: str, repo: str, options: dict[str, Any]) -> Path:
     """Return the tree of a dataset or model of the Hub, added and pulled where it is not."""
-    from cas import add, names, path
+    from cas import names
+    from cas.assets import add, path
     from cas.errors import UnknownAsset
     from cas.project import current
 
@@ -130,7 +131,8 @@ def load_dataset(name: str, *args: Any, **options: Any) -> Any:
     """
     import os
 
-    from cas import path, warm
+    from cas import warm
+    from cas.assets import path
 
     datasets = handy.optional("datasets")
 
@@ -143,7 +145,7 @@ def load_dataset(name: str, *args: Any, **options: Any) -> Any:
 
 def load_tokenizer(name: str, **options: Any) -> PreTrainedTokenizerFast:
     """Return a locked tokenizer as transformers' fast one; *options* are its own."""
-    from cas import path
+    from cas.assets import path
 
     fast = handy.optional("transformers").PreTrainedTokenizerFast
     tokenizer: PreTrainedTokenizerFast = fast.from_pretrained(str(path(name)), **options)
@@ -181,8 +183,9 @@ def load_training_data(
 
     *batch_size* is a rank's; *rank* and *world_size* are torch.distributed's where it is
     initialised. *seed* decides the order, *drop_last* leaves out a short last batch for
-    training, *executor* encodes. A loader has ``len()``, ``dataset``, ``assets``, ``set_epoch``,
-    ``state_dict`` and ``load_state_dict``; what it uses is noted for lineage.
+    training. *executor* encodes; its workers need the store, or only a remote. A loader has
+    ``len()``, ``dataset``, ``assets``, ``set_epoch``, ``state_dict`` and ``load_state_dict``;
+    what it uses is noted for lineage.
 
     Raises:
         UsageError: an argument that can't be taken, such as max_length beyond the split.

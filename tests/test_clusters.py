@@ -126,6 +126,18 @@ def test_workers_that_share_only_a_remote_fetch_what_they_read_and_push_what_the
 
 
 @needs_namespaces
+def test_a_loader_encodes_on_workers_that_share_only_a_remote(walk):
+    call = """
+    cas.add("tokenizers/tales_bpe_400", executor=pool)
+    train, _ = cas.load_training_data("tales", "tales_bpe_400", max_length=32, executor=pool)
+    assert sum(batch["labels"].numel() for batch in train) > 5000
+    """
+    assert on_dask(walk, call, shared=False) is None
+    made = sum(1 for _ in (walk.top / "far/objects").glob("*/*"))
+    assert made >= 2 + 1 + 2 * 3, "two texts, the tokenizer, the files of two shards"
+
+
+@needs_namespaces
 def test_what_a_far_worker_cant_have_is_told_with_what_to_do(walk):
     call = 'cas.add("tokenizers/tales_bpe_400", executor=pool)'
     shutil.rmtree(walk.top / "lab/objects")

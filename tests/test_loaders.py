@@ -569,6 +569,48 @@ def test_a_tokenizer_is_an_object_a_path_or_a_name_and_is_matched_to_its_asset(p
         assert torch.equal(train.dataset[-1]["labels"], first.dataset[-1]["labels"])
 
 
+def test_a_tokenizer_that_was_read_before_means_the_same_in_the_next_process(tmp_path):
+    program = tmp_path / "ids.py"
+    program.write_text(
+        "import hashlib, sys, cas\n"
+        "train, _ = cas.load_training_data('own', sys.argv[1], max_length=64, mode='padded')\n"
+        "rows = train.dataset\n"
+        "numbers = b''.join(t.numpy().tobytes() for row in rows for t in row.values())\n"
+        "print(rows._eos, rows._pad, hashlib.sha256(numbers).hexdigest())\n"
+    )
+    other = tmp_path / "other"  # the same tokenizer.json, with another file beside it
+    other.mkdir()
+    (other / "tokenizer.json").write_bytes((cas.path(WORDS) / "tokenizer.json").read_bytes())
+    (other / "tokenizer_config.json").write_text('{"eos_token": "<|pad|>"}')
+    said = {
+        given: [
+            subprocess.run([sys.executable, program, given], capture_output=True, check=True).stdout
+            for _ in range(2)
+        ]
+        for given in (WORDS, str(other))
+    }
+    assert all(first == again for first, again in said.values())
+    assert [first.split()[0] for first, _ in said.values()] == [b"0", b"1"]
+
+
+def test_shards_that_are_there_are_mapped_without_an_index_or_what_makes_them(tmp_path):
+    loader, _ = load()
+    program = tmp_path / "first.py"
+    program.write_text(
+        "import sys, torch\n"
+        "before = set(sys.modules)\n"
+        "import cas\n"
+        f"train, _ = cas.load_training_data('own', {WORDS!r}, max_length=64, batch_size=8)\n"
+        "print(next(iter(train))['input_ids'].sum().item(), *(set(sys.modules) - before))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, program], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert int(done[0]) == next(iter(loader))["input_ids"].sum()
+    for heavy in ("sqlite3", "tokenizers", "cas.store.gc", "cas.shards.build", "cas.recipes.bpe"):
+        assert heavy not in done[1:]
+
+
 def test_a_tokenizer_that_is_not_locked_is_recorded_as_unlocked(tmp_path, capsys):
     tokenizer = cas.load_tokenizer(WORDS)
     tokenizer.add_tokens(["wooden"])

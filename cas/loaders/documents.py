@@ -8,7 +8,6 @@ shard are one run, so a split that takes every document has one run a shard.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from cas.recipes.tokens import open_tokens
@@ -28,20 +27,10 @@ Part = Literal["all", "train", "validation"]
 """Every document of the split, those that are not for validation, or those that are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """Some documents of one shard."""
-
-    shard: int
-    """Its number in the split."""
-    documents: NDArray[np.int64] | None
-    """Their numbers in the shard, rising; None: all of them."""
-
-
 def choose(
     shards: Sequence[Shard], *, part: Part, fraction: float, most: int | None
-) -> list[Chosen]:
-    """Return the documents of *part*, at most *most* of them, by shard.
+) -> dict[int, NDArray[np.int64] | None]:
+    """Return shard → its documents of *part*, rising, at most *most* in all; None: every one.
 
     With *most* whole shards are taken in the order of the hashes of their text, and within the
     last one documents in the order of theirs: a smaller number gives some of the same documents.
@@ -53,7 +42,7 @@ def choose(
     if most is not None:
         order.sort(key=lambda number: shards[number].meta.text)
     highest = None if part == "all" else _highest(shards, fraction)
-    chosen = []
+    chosen: dict[int, NDArray[np.int64] | None] = {}
     left = most
     for number in order:
         if left == 0:
@@ -74,7 +63,7 @@ def choose(
                 count = left
             left -= count
         if count:
-            chosen.append(Chosen(number, documents))
+            chosen[number] = documents
     return chosen
 
 
@@ -111,17 +100,17 @@ class Documents:
         path, split, part, fraction, most = self._made_of
         shards = open_tokens(path).shards(split)
         chosen = choose(shards, part=part, fraction=fraction, most=most)
-        used = [shards[one.shard] for one in chosen]
+        used = [shards[number] for number in chosen]
         # a plain array: indexing a memmap costs a microsecond more
         self.tokens: list[NDArray[np.uint16] | NDArray[np.uint32]] = [
             shard.tokens.view(np.ndarray) for shard in used
         ]
         """Of each shard that is used."""
         self._ends = [np.asarray(shard.ends) for shard in used]
-        self._documents = [one.documents for one in chosen]
+        self._documents = list(chosen.values())
         counts = [
-            len(shard.ends) if one.documents is None else len(one.documents)
-            for shard, one in zip(used, chosen, strict=True)
+            len(shard.ends) if documents is None else len(documents)
+            for shard, documents in zip(used, self._documents, strict=True)
         ]
         self._first = np.concatenate(([0], np.cumsum(counts, dtype=np.int64))).astype(np.int64)
         """Number of the first document of each shard among the chosen ones, and of all."""

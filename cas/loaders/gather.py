@@ -41,11 +41,10 @@ class Stream:
         import numpy as np
 
         width = out.shape[1]
-        ends = np.minimum(starts + width, len(self))
         if len(self._shard) == 1:
-            run = np.zeros(len(starts), np.int64)
-            gather(self._tokens, run, starts + self._start[0], out)
+            gather(self._tokens, self._shard, starts + self._start[0], out)
             return
+        ends = np.minimum(starts + width, len(self))
         first = np.searchsorted(self._first, starts, side="right") - 1
         last = np.searchsorted(self._first, ends, side="left") - 1
         shard, begin = self._shard[first], self._start[first] + starts - self._first[first]

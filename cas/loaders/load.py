@@ -176,7 +176,7 @@ class _Maker:
             self._given.file,
             splits=(split,),
             subset={split: most},
-            executor=self._executor,
+            executor=self._reaching(),
             progress=self._progress,
             **self._reading,
         )
@@ -185,6 +185,18 @@ class _Maker:
                 self._project.path(asset.name)
                 self._assets[asset.name] = asset.tree_id
         return path
+
+    def _reaching(self) -> Executor | None:
+        """Return the executor, such that its workers need the store, or only a remote."""
+        listing = self._executor and self._project.stores.listing(self._text.tree)
+        if not listing:
+            return self._executor
+        from cas.installer.afar import reaching
+        from cas.installer.bring import Bringer
+
+        bringer = Bringer(self._project, self._lock, progress=self._progress, offline=False,
+                          jobs=8, executor=self._executor)  # fmt: skip
+        return reaching(bringer, dict(listing.entries))
 
     def _rows(
         self,

@@ -29,13 +29,25 @@ class Order:
     """One permutation of ``range(count)``; the same for a seed and an epoch everywhere."""
 
     def __init__(self, count: int, seed: int, epoch: int) -> None:
+        import numpy as np
+
         self.count = count
         bits = max(_LEAST_BITS, (count - 1).bit_length())
-        self._low = bits // 2
-        self._high = bits - self._low
+        low, high = bits // 2, bits - bits // 2
         state = _mix(_mix(seed & _WORD) + epoch * _STEP)
-        self._keys = [
-            (_mix(state + (2 * n + 1) * _STEP), _mix(state + (2 * n + 2) * _STEP) | 1)
+
+        # arrays without a dimension: with few rows numpy takes a third of the time for them
+        def constant(value: int) -> NDArray[np.uint64]:
+            return np.array(value, np.uint64)
+
+        self._low, self._mask = constant(low), constant((1 << low) - 1)
+        self._half, self._factor = constant(32), constant(_FACTOR)
+        self._rounds = [
+            (
+                constant(_mix(state + (2 * n + 1) * _STEP)),
+                constant(_mix(state + (2 * n + 2) * _STEP) | 1),
+                constant(64 - (low if n % 2 else high)),
+            )
             for n in range(_ROUNDS)
         ]
 
@@ -50,19 +62,18 @@ class Order:
 
     def _step(self, values: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """Permute the whole power of two once."""
-        import numpy as np
-
-        low = np.uint64(self._low)
-        left, right = values >> low, values & np.uint64((1 << self._low) - 1)
-        width, other = self._high, self._low
-        for key, factor in self._keys:
-            mixed = (right ^ np.uint64(key)) * np.uint64(factor)
-            mixed ^= mixed >> np.uint64(32)
-            mixed *= np.uint64(_FACTOR)
-            left ^= mixed >> np.uint64(64 - width)
+        left, right = values >> self._low, values & self._mask
+        for key, factor, shift in self._rounds:
+            mixed = right ^ key
+            mixed *= factor
+            mixed ^= mixed >> self._half
+            mixed *= self._factor
+            mixed >>= shift
+            left ^= mixed
             left, right = right, left
-            width, other = other, width
-        return (left << low) | right  # an even number of rounds: each half is in its place
+        left <<= self._low
+        left |= right  # an even number of rounds: each half is in its place
+        return left
 
 
 def _mix(value: int) -> int:

@@ -8,21 +8,20 @@ is kept in the store as a tree of its own, so that a record can name what was us
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cas.digest import hash_bytes
-from cas.errors import RecipeError, UnknownAsset, UsageError
-from cas.listing import Listing
-from cas.recipes.tokens import read_tokenizer, tokenizer_of
-from cas.store import Publisher, Staging, add_bytes, build, read_listing
+from cas.digest import hash_bytes, parse_digest
+from cas.errors import RecipeError, StoreError, UnknownAsset, UsageError
+from cas.recipes.tokens import TokenizerFile, read_tokenizer, tokenizer_of
+from cas.store import noted, read_listing, remember
 
 if TYPE_CHECKING:
     from cas.digest import Digest
     from cas.lockfile import Asset, Lockfile
     from cas.project import Project
-    from cas.recipes.tokens import TokenizerFile
+    from cas.store import Store
 
 __all__ = ["UNLOCKED", "Given", "given_tokenizer", "keep_unlocked"]
 
@@ -30,10 +29,11 @@ UNLOCKED = "tokenizers/unlocked"
 """What a record calls a tokenizer that is no locked asset."""
 
 _FILE = "tokenizer.json"
+_HINT = 1  # raised by whatever changes how a semantic hash, an EOS or a pad is found
+_NUMBERS = ("eos", "pad", "vocab_size")  # of a ``TokenizerFile``
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class Given(NamedTuple):
     """A tokenizer that was given to a loader."""
 
     file: TokenizerFile
@@ -54,19 +54,22 @@ def given_tokenizer(project: Project, lock: Lockfile, tokenizer: Any) -> Given:
     """
     if isinstance(tokenizer, str | os.PathLike):
         path, asset = _place(project, lock, os.fspath(tokenizer))
-        file = read_tokenizer(path)
-        return Given(file=file, pad=_pad(file), asset=asset or _asset_of(project, lock, file))
+        file = read_tokenizer(path, parse=partial(_tokenizer_of, project.store))
+        return Given(file=file, pad=file.pad, asset=asset or _asset_of(project, lock, file))
     data, eos, pad = _read_object(tokenizer)
-    file = tokenizer_of(data, eos=eos)
+    file = _tokenizer_of(project.store, data, eos)
     return Given(
         file=file,
-        pad=_pad(file) if pad is None else pad,
+        pad=file.pad if pad is None else pad,
         asset=_asset_of(project, lock, file),
     )
 
 
 def keep_unlocked(project: Project, file: TokenizerFile) -> Digest:
     """Put a tokenizer.json into the store as a tree of one file; return the tree."""
+    from cas.listing import Listing
+    from cas.store import Publisher, Staging, add_bytes, build
+
     store = project.store
     staging, publisher = Staging(store), Publisher(store)
     listing = Listing.of([(_FILE, add_bytes(store, staging, file.data, publisher))])
@@ -113,15 +116,23 @@ def _read_object(tokenizer: Any) -> tuple[bytes, int | str | None, int | None]:
     return backend.to_str().encode(), tokenizer.eos_token_id, tokenizer.pad_token_id
 
 
-def _pad(file: TokenizerFile) -> int:
-    """Return the id of the token that is for padding by its name, else that of EOS."""
-    import json
+def _tokenizer_of(store: Store, data: bytes, eos: str | int | None) -> TokenizerFile:
+    """Return what ``tokenizer_of`` does, which is most of what a loader's beginning costs.
 
-    from cas.recipes.layout import roles
-
-    added = {one["content"]: one["id"] for one in json.loads(file.data).get("added_tokens") or ()}
-    pad = roles(list(added)).get("pad_token")
-    return file.eos if pad is None else int(added[pad])
+    So the store keeps a hint of it, by the bytes and what they were read with.
+    """
+    digest = hash_bytes(data)
+    key = hash_bytes(f"tokenizer {_HINT} {digest} {eos!r}".encode())
+    if (known := noted(store, key)) is not None:
+        numbers = {name: known[name] for name in _NUMBERS}
+        return TokenizerFile(data=data, semantic=parse_digest(known["semantic"]), **numbers)
+    file = tokenizer_of(data, eos)
+    known = {"semantic": file.semantic, **{name: getattr(file, name) for name in _NUMBERS}}
+    try:
+        remember(store, key, {"files": {_FILE: digest}, **known})
+    except (StoreError, OSError):
+        pass  # who can't write a hint reads the tokenizer again next time
+    return file
 
 
 def _asset_of(project: Project, lock: Lockfile, file: TokenizerFile) -> Asset | None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from cas.digest import Digest
 
-__all__ = ["canonical", "semantic_hash"]
+__all__ = ["canonical", "read_meaning", "semantic_hash"]
 
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 _TEMPLATES = ("single", "pair")
@@ -41,8 +41,14 @@ def semantic_hash(tokenizer_json: bytes) -> Digest:
     Raises:
         RecipeError: it is not a tokenizer.json.
     """
+    return read_meaning(tokenizer_json)[1]
+
+
+def read_meaning(tokenizer_json: bytes) -> tuple[dict[str, Any], Digest]:
+    """Return what a ``tokenizer.json`` says, and its ``semantic_hash``; raise RecipeError."""
     try:
-        return hash_bytes(canonical(_meaning(json.loads(tokenizer_json))))
+        table = json.loads(tokenizer_json)
+        return table, hash_bytes(canonical(_meaning(table)))
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         found = f"it has no {error}" if isinstance(error, KeyError) else f"{error}"
         message = f"expected a tokenizer.json, found something else: {found:.120}"
@@ -74,7 +80,7 @@ def _added(tokenizer: Mapping[str, Any]) -> list[list[object]]:
 def _model(model: Mapping[str, Any]) -> dict[str, object]:
     vocabulary = model["vocab"]
     if isinstance(vocabulary, dict):
-        vocabulary = sorted([number, token] for token, number in vocabulary.items())
+        vocabulary = sorted(zip(vocabulary.values(), vocabulary, strict=True))
     meaning: dict[str, object] = {"type": model.get("type") or "BPE", "vocab": vocabulary}
     if "merges" in model:
         meaning["merges"] = [_merge(merge) for merge in model["merges"]]

@@ -8,26 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from cas.digest import Digest, hash_bytes, parse_digest
 from cas.errors import NotPulled, RecipeError, StoreError, typed
-from cas.listing import Listing, tree_id
+from cas.listing import Listing
 from cas.progress import QUIET
 from cas.project.access import store_for
-from cas.shards.plan import TokensPlan, plan_tokens
-from cas.store import (
-    Publisher,
-    Staging,
-    Vanished,
-    add_bytes,
-    announce,
-    build,
-    end,
-    note_use,
-    one_download,
-    rebuilt_listing,
-    recall,
-    remember,
-    shared_gc_mutex,
-    standing,
-)
+from cas.shards.plan import plan_tokens
+from cas.store import Vanished, note_use, noted, standing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +22,7 @@ if TYPE_CHECKING:
     from cas.progress import Progress
     from cas.project import Project
     from cas.recipes.tokens import TokenizerFile
-    from cas.store import Store
+    from cas.shards.plan import TokensPlan
 
 __all__ = ["tokens_tree"]
 
@@ -74,7 +59,11 @@ def tokens_tree(
     found = project.tree_of(text)
     if found is None:
         raise NotPulled(f"{text.name!r} is not here", hint=f"cas pull {typed(text.name)}")
-    listing = project.stores.listing(text.tree) or rebuilt_listing(store, text.tree)
+    listing = project.stores.listing(text.tree)
+    if listing is None:
+        from cas.store import rebuilt_listing
+
+        listing = rebuilt_listing(store, text.tree)
     if listing is None:
         raise StoreError(f"the listing of {text.name!r} is lost", hint="cas verify --repair")
     digests: dict[str, str] = dict(listing.entries)
@@ -117,34 +106,17 @@ def _found_or_made(
 ) -> tuple[Path, Digest]:
     store = store_for(project, project.read_lock(), text)
     key = _tree_key(plan.identity, subset)
-    origin = {"recipe": plan.identity, "inputs": {"text": tree_id(text.tree)}}
-    if (listing := _recalled(store, key)) is None:
-        from cas.shards.build import build_tokens
+    table = noted(store, key)
+    digest = Listing.of(table["files"].items()).digest if table else None
+    if digest is None or not standing(store, digest)[0]:
+        from cas.shards.make import make_tree
 
-        store.need_writable()
-        root = project.root_id(draw=True) or ""
-        with shared_gc_mutex(store):
-            call = announce(store, root, path=project.root, trees=[text.tree])
-        try:
-            with one_download(store, key, f"shards of {text.name}", progress) as waited:
-                listing = _recalled(store, key) if waited else None
-                if listing is None:
-                    made = build_tokens(
-                        store, plan, tree, progress=progress, executor=executor, subset=subset
-                    )
-                    listing = made.listing
-                    _put_listing(store, listing)
-                    table = {"semantic": None, "made_with": made.made_with}
-                    remember(store, key, {"files": dict(listing.entries), **table})
-                build(store, listing, origin)
-        finally:
-            end(call)
-    path = store.tree(listing.digest)
-    if not standing(store, listing.digest)[0]:
-        _put_listing(store, listing)
-        path, _ = build(store, listing, origin)
-    note_use(store, listing.digest, time.time())
-    return Path(path), listing.digest
+        digest = make_tree(
+            project, store, text, plan, key, tree,
+            subset=subset, executor=executor, progress=progress,
+        )  # fmt: skip
+    note_use(store, digest, time.time())
+    return Path(store.tree(digest)), digest
 
 
 def _tree_key(identity: str, subset: Mapping[str, int | None] | None) -> Digest:
@@ -152,14 +124,3 @@ def _tree_key(identity: str, subset: Mapping[str, int | None] | None) -> Digest:
     if subset is None:
         return parse_digest(identity.partition(":")[2])
     return hash_bytes(f"{identity} {sorted(subset.items())}".encode())
-
-
-def _recalled(store: Store, key: Digest) -> Listing | None:
-    table = recall(store, key)
-    return None if table is None else Listing.of(table["files"].items())
-
-
-def _put_listing(store: Store, listing: Listing) -> None:
-    publisher = Publisher(store)
-    add_bytes(store, Staging(store), listing.data(), publisher)
-    publisher.flush()

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cas.digest import Digest, parse_digest
 from cas.errors import RecipeError
@@ -181,8 +181,7 @@ def _count(table: Mapping[str, Any], key: str) -> int:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
+class Shard(NamedTuple):
     """The tokens of some documents, mapped from disk, read-only."""
 
     tokens: NDArray[np.uint16] | NDArray[np.uint32]

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from cas.errors import RecipeError
 from cas.recipes.layout import roles
-from cas.recipes.semantic import semantic_hash
+from cas.recipes.semantic import read_meaning
 from cas.recipes.tokens.format import dtype_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from cas.digest import Digest
@@ -32,6 +32,8 @@ class TokenizerFile:
     """Hash of all that decides ids."""
     eos: int
     """The id that is put after each document."""
+    pad: int
+    """The id of the token that is for padding by its name; that of EOS where none is."""
     vocab_size: int
     """One more than the greatest id."""
 
@@ -41,11 +43,16 @@ class TokenizerFile:
         return dtype_of(self.vocab_size)
 
 
-def read_tokenizer(path: Path, *, eos: str | None = None) -> TokenizerFile:
+def read_tokenizer(
+    path: Path,
+    *,
+    eos: str | None = None,
+    parse: Callable[[bytes, str | int | None], TokenizerFile] | None = None,
+) -> TokenizerFile:
     """Return the tokenizer at *path*: a ``tokenizer.json``, or a directory that has one.
 
     *eos* is the token that ends a document; without it the files beside say which, or the
-    names of the special tokens.
+    names of the special tokens. *parse* stands in for ``tokenizer_of``.
 
     Raises:
         RecipeError: there is no such file, it can't be read as one, or no token ends documents.
@@ -59,21 +66,20 @@ def read_tokenizer(path: Path, *, eos: str | None = None) -> TokenizerFile:
         message = f"{str(path)!r}: expected a tokenizer.json: {error.strerror}"
         raise RecipeError(message, hint="AutoTokenizer saves one: save_pretrained") from None
     try:
-        return tokenizer_of(data, eos=eos or _eos_beside(place))
+        return (parse or tokenizer_of)(data, eos or _eos_beside(place))
     except RecipeError as error:
         if place.name == "tokenizer.json":
             raise
         raise RecipeError(f"{place.name!r}: {error}", hint=error.hint) from error
 
 
-def tokenizer_of(data: bytes, *, eos: str | int | None = None) -> TokenizerFile:
+def tokenizer_of(data: bytes, eos: str | int | None = None) -> TokenizerFile:
     """Return the tokenizer whose ``tokenizer.json`` has the bytes *data*; *eos* may be an id.
 
     Raises:
         RecipeError: it is no tokenizer.json, it is random, or no token ends documents.
     """
-    semantic = semantic_hash(data)
-    table = json.loads(data)
+    table, semantic = read_meaning(data)
     if table["model"].get("dropout"):
         message = f"expected a tokenizer without dropout, found {table['model']['dropout']}"
         raise RecipeError(f"tokenizer: {message}: its ids differ on every run")
@@ -84,7 +90,10 @@ def tokenizer_of(data: bytes, *, eos: str | int | None = None) -> TokenizerFile:
         end = ids[eos]
     else:
         end = _by_name(table, ids, eos)
-    return TokenizerFile(data=data, semantic=semantic, eos=end, vocab_size=max(ids.values()) + 1)
+    padding = roles([token["content"] for token in table.get("added_tokens") or ()])
+    pad = ids[padding["pad_token"]] if "pad_token" in padding else end
+    vocab_size = max(ids.values()) + 1
+    return TokenizerFile(data=data, semantic=semantic, eos=end, pad=pad, vocab_size=vocab_size)
 
 
 def _ids(table: Mapping[str, Any]) -> dict[str, int]:
