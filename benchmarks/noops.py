@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 FIRST_AND_AGAIN = """\
 import sys, time
 import cas
+if sys.argv[2:]:
+    import pathlib, threading  # as in every program that loads a library
 start = time.perf_counter_ns()
 path = cas.path(sys.argv[1])
 first = time.perf_counter_ns() - start
@@ -225,6 +227,14 @@ def imports(place: Place) -> Iterator[list[Contestant]]:
         Contestant(
             name="the same, then 2,001 × cas.path()",
             argv=[PYTHON, "-c", FIRST_AND_AGAIN, "datasets/data-03"],
+            role="also",
+            env=env,
+            cwd=project,
+            check=check,
+        ),
+        Contestant(
+            name="the same, pathlib and threading loaded before",
+            argv=[PYTHON, "-c", FIRST_AND_AGAIN, "datasets/data-03", "loaded"],
             role="also",
             env=env,
             cwd=project,

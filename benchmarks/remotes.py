@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LARGE = 1 << 30  # bytes
 FILES, SMALL = 5000, 4096
+MANY, TINY = 100_000, 64
 BUCKET = "s3://bench-bucket"
 
 
@@ -61,6 +62,10 @@ class Rivals:
             [self.s5cmd, "rm", f"{BUCKET}/{name}/*"], env=self.env(), capture_output=True,
             check=False,
         )  # fmt: skip
+
+    def copy(self, source: Path, name: str) -> None:
+        """Put a directory into the bucket, below a name."""
+        self.run(self.s5cmd, "--log", "error", "cp", f"{source}/", f"{BUCKET}/{name}/")
 
     def check_data(self, found: Path) -> None:
         if self.data.is_dir():
@@ -217,21 +222,36 @@ def push_again(place: Place) -> Iterator[list[Contestant]]:
     """Push 5,000 files that are all there."""
     with _rivals(place, lambda path: make_files(path, FILES, SMALL)) as rivals:
         rivals.run(CAS, "push", cwd=rivals.project)
-        made = [
-            Contestant(
-                name="cas push", argv=[CAS, "push", "--json"], role="cas", env=rivals.env(),
-                cwd=rivals.project, check=_nothing,
-            )
-        ]  # fmt: skip
         if rivals.dvc:
             rivals.run(rivals.dvc, "push", "--quiet", cwd=rivals.dvc_project)
-            made.append(
-                Contestant(
-                    name="dvc push", argv=[rivals.dvc, "push", "--quiet"], env=rivals.env(),
-                    cwd=rivals.dvc_project, check=lambda _: None,
-                )
-            )  # fmt: skip
-        yield made
+        yield _again(rivals)
+
+
+@contextmanager
+def push_again_many(place: Place) -> Iterator[list[Contestant]]:
+    """Push 100,000 files that are all there: s5cmd put them, as each program lays them out."""
+    with _rivals(place, lambda path: make_files(path, MANY, TINY)) as rivals:
+        rivals.copy(rivals.place.store / "objects", "cas/objects")
+        if rivals.dvc:
+            rivals.copy(rivals.dvc_project / ".dvc/cache/files/md5", "dvc/files/md5")
+        yield _again(rivals)
+
+
+def _again(rivals: Rivals) -> list[Contestant]:
+    made = [
+        Contestant(
+            name="cas push", argv=[CAS, "push", "--json"], role="cas", env=rivals.env(),
+            cwd=rivals.project, check=_nothing,
+        )
+    ]  # fmt: skip
+    if rivals.dvc:
+        made.append(
+            Contestant(
+                name="dvc push", argv=[rivals.dvc, "push"], env=rivals.env(),
+                cwd=rivals.dvc_project, check=_up_to_date,
+            )
+        )  # fmt: skip
+    return made
 
 
 def _sent(run: Run, rivals: Rivals) -> None:
@@ -245,6 +265,11 @@ def _nothing(run: Run) -> None:
     told = json.loads(run.stdout)
     if (told["assets"], told["uploaded_objects"]) != (1, 0):
         raise NotDone(f"cas push: {told}")
+
+
+def _up_to_date(run: Run) -> None:
+    if "up to date" not in run.stdout:
+        raise NotDone(f"dvc push: {run.stdout}")
 
 
 def _listed(rivals: Rivals) -> None:

@@ -112,6 +112,14 @@ ROWS: dict[str, Row] = {
         make=remotes.push_again,
         work={"files": remotes.FILES},
     ),
+    "push-again-many": Row(
+        title="pushing 100,000 × 64 B that are all there",
+        runs=3,
+        make=remotes.push_again_many,
+        small_files=True,
+        inodes=800_000,
+        work={"files": remotes.MANY},
+    ),
     "cold-small": Row(
         title="a locked dataset of 2,000 × 16 KB, nothing here",
         runs=5,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import math
 import socket
 import threading
 import time
@@ -24,6 +25,16 @@ class Fault:
     at: int
     """byte of the body"""
     hits: int = 0
+    wait: float | None = None
+    """seconds, told as Retry-After: all is refused until they are over, from the first HEAD on"""
+    until: float = math.inf
+
+    def fits(self, method: str, path: str) -> bool:
+        if self.wait is None:
+            return self.method == method and self.part in path and self.hits < self.times
+        if method == "HEAD":
+            self.until = min(self.until, time.monotonic() + self.wait)
+        return time.monotonic() < self.until
 
 
 @dataclass
@@ -38,6 +49,11 @@ class BadLine:
     def fault(self, kind, *, method="GET", part="/objects/", times=1, at=1000) -> Fault:
         made = Fault(str(kind), method, part, times, at)
         self.faults.append(made)
+        return made
+
+    def busy(self, status: int, wait: float) -> Fault:
+        """Refuse everything, and say for how long, until that is over for who heard it."""
+        self.faults.append(made := Fault(str(status), "", "", 0, 0, wait=wait))
         return made
 
     def count(self, method: str, part: str = "") -> int:
@@ -80,12 +96,13 @@ class BadLine:
         method, path = request.command, request.path
         self.log.append((method, path))
         body = request.rfile.read(int(request.headers.get("content-length") or 0))
-        fits = (f for f in self.faults if f.method == method and f.part in path)
-        fault = next((f for f in fits if f.hits < f.times), None)
+        fault = next((f for f in self.faults if f.fits(method, path)), None)
         if fault:
             fault.hits += 1
             if fault.kind.isdigit():
                 request.send_response(int(fault.kind))
+                if fault.wait is not None:
+                    request.send_header("retry-after", f"{math.ceil(fault.wait)}")
                 request.send_header("content-length", "0")
                 request.end_headers()
                 return

@@ -1,13 +1,14 @@
 """Remotes: what every kind keeps to, whatever it is; the server is a real one, the line a bad one.
 
-One class for all kinds: a directory, an S3 server, what fsspec reaches (its memory, and a real
-sshd where there is one).
+One class for all kinds: a directory, an S3 server, Azurite where there is one, what fsspec reaches
+(its memory, a real sshd where there is one, and a dataset repository of the Hub of the tests).
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 import threading
 from pathlib import Path
 
@@ -15,9 +16,12 @@ import pytest
 
 from cas.digest import Digest, hash_bytes
 from cas.errors import AccessDenied, CasError, IntegrityError, Offline, SourceError, UsageError
-from cas.remote import Limits, Stopped, each, open_remote, parse_place
+from cas.limits import Limits
+from cas.remote import Stopped, each, open_remote, parse_place
 from tests import bucket as buckets
+from tests.azurite import Azurite
 from tests.badline import BadLine
+from tests.hubserver import Hub
 from tests.sshd import Sshd
 
 QUICK = Limits(patience=30, backoff=0.05, backoff_most=0.2)
@@ -60,7 +64,41 @@ def sshd(tmp_path_factory):
         yield made
 
 
-@pytest.fixture(params=["file", "s3", "memory", pytest.param("sftp", marks=pytest.mark.full)])
+@pytest.fixture(scope="module")
+def azurite():
+    with Azurite() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def hub_server():
+    with Hub() as made:
+        yield made
+
+
+@pytest.fixture
+def hub(hub_server, monkeypatch):
+    """What makes a dataset repository of a name, on a Hub that the client is logged in to."""
+    from huggingface_hub import constants, file_download
+
+    template = hub_server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "ENDPOINT", hub_server.endpoint)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
+    monkeypatch.setenv("HF_TOKEN", hub_server.token)
+
+    def make(name: str) -> str:
+        hub_server.repo(f"o/{name}", "dataset").commit({"README.md": b"shared"})
+        return name
+
+    return make
+
+
+SLOW = [pytest.param(kind, marks=pytest.mark.full) for kind in ("sftp", "az", "hf")]
+
+
+@pytest.fixture(params=["file", "s3", "memory", *SLOW])
 def place(request, tmp_path, monkeypatch):
     """One new, empty place of each kind."""
     drawn = os.urandom(4).hex()
@@ -72,6 +110,13 @@ def place(request, tmp_path, monkeypatch):
             for name, value in request.getfixturevalue("server").environment.items():
                 monkeypatch.setenv(name, value)
             url = f"s3://lab-bucket/{drawn}"
+        case "az":
+            server = request.getfixturevalue("azurite")
+            for name, value in server.environment.items():
+                monkeypatch.setenv(name, value)
+            url = f"az://{server.container}/{drawn}"
+        case "hf":
+            url = f"hf://datasets/o/{request.getfixturevalue('hub')(drawn)}/cas"
         case "memory":
             url = f"memory://{drawn}/cas"
         case "sftp":
@@ -294,6 +339,30 @@ def test_a_server_that_stays_busy_is_told_with_its_answer(far, line):
     assert line.count("GET", "/objects/") <= QUICK.tries
 
 
+@pytest.mark.parametrize(("what", "status"), [("get", 429), ("put", 503), ("list", 429)])
+def test_a_server_that_asks_for_a_wait_is_left_alone_that_long(far, line, what, status, tmp_path):
+    told: list[str] = []
+    patient = open_remote(far.place, limits=QUICK, notice=told.append)
+    line.busy(status, wait=0.5)
+    match what:
+        case "get":
+            assert fetch(patient, far.digest) == far.data
+        case "put":
+            put(patient, tmp_path, b"new")
+        case "list":
+            found = patient.sizes([far.digest], stop=threading.Event())
+            assert found == {far.digest: len(far.data)}
+    assert told == [f"{far} takes no more requests for 1 s: waiting"]
+    assert len(line.log) == QUICK.tries + 2, "its tries, the question how long, and what served"
+
+
+def test_a_wait_that_is_longer_than_the_quota_is_not_waited_for(far, line):
+    line.busy(503, wait=1000)
+    with pytest.raises(SourceError, match="it answered 503"):
+        fetch(far, far.digest)
+    assert len(line.log) == QUICK.tries + 1
+
+
 def test_a_put_that_is_refused_for_want_of_space_says_so(far, line, tmp_path):
     line.fault(507, method="PUT", times=99)
     with pytest.raises(SourceError, match="it is full"):
@@ -317,6 +386,35 @@ def test_a_large_remote_is_listed_by_prefix_many_at_a_time(far, line, tmp_path, 
     assert far.sizes(ones, stop=threading.Event()) == ones
     assert line.count("HEAD") == 0
     assert line.count("GET", "list-type=2") > 3
+
+
+@pytest.mark.full
+def test_azure_tells_a_container_that_is_not_there_and_a_wrong_key(azurite, monkeypatch):
+    for name, value in azurite.environment.items():
+        monkeypatch.setenv(name, value)
+    for write in (False, True):
+        with pytest.raises(SourceError, match="there is no such bucket"):
+            open_remote(parse_place("lab", "az://nowhere/cas"), limits=QUICK).begin(write=write)
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "aHVzaA==")
+    with pytest.raises(AccessDenied, match="refused access") as error:
+        open_remote(parse_place("lab", f"az://{azurite.container}/cas"), limits=QUICK).begin()
+    assert "aHVzaA" not in str(error.value)
+
+
+@pytest.mark.full
+def test_what_fails_is_never_committed_to_a_hub(hub, hub_server, tmp_path, monkeypatch):
+    monkeypatch.setattr("cas.remote.remote.LARGE", 100)
+    monkeypatch.setattr("cas.remote.flow.PART", 100)
+    name = hub(os.urandom(4).hex())
+    made = open_remote(parse_place("lab", f"hf://datasets/o/{name}/cas"), limits=QUICK)
+    made.begin(write=True)
+    (tmp_path / "object").write_bytes(b"y" * 1000)
+    repo = hub_server.repos["dataset", f"o/{name}"]
+    before = repo.head()
+    with pytest.raises(IntegrityError, match="object of the store"):
+        made.put(hash_bytes(b"other"), str(tmp_path / "object"), stop=threading.Event())
+    assert repo.head() == before
+    assert fetch(made, put(made, tmp_path, b"z" * 1000)) == b"z" * 1000
 
 
 # --- credentials ----------------------------------------------------------------------------------
@@ -444,3 +542,30 @@ def test_a_fifo_and_a_link_on_a_share_are_no_objects(tmp_path):
     assert made.sizes([digest], stop=threading.Event()) == {}
     with pytest.raises(SourceError):
         fetch(made, digest)
+
+
+@pytest.mark.parametrize("keys", ["none", "another"])
+def test_sftp_without_a_key_that_the_server_takes_is_denied(sshd, tmp_path, monkeypatch, keys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    (tmp_path / ".ssh").mkdir(mode=0o700)
+    if keys == "another":
+        key = str(tmp_path / ".ssh/id_ed25519")
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    place = parse_place("lab", f"sftp://{sshd.address}{tmp_path}/far/cas")
+    with pytest.raises(AccessDenied, match="it takes none of the keys that are here"):
+        open_remote(place, limits=QUICK).begin()
+
+
+def test_a_directory_that_can_not_be_made_is_told_with_the_remotes_name():
+    place = parse_place("lab", "file:///proc/cas")
+    with pytest.raises(SourceError, match="remote 'lab'"):
+        open_remote(place, limits=QUICK).begin(write=True)
+
+
+def test_azure_without_an_account_is_denied(monkeypatch):
+    for name in [one for one in os.environ if one.startswith("AZURE_")]:
+        monkeypatch.delenv(name)
+    with pytest.raises(AccessDenied, match="no credentials were found") as raised:
+        open_remote(parse_place("lab", "az://container/cas"), limits=QUICK).begin()
+    assert "AZURE_STORAGE_ACCOUNT_NAME" in (raised.value.hint or "")

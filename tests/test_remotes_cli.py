@@ -190,7 +190,7 @@ def test_a_remote_that_is_down_is_a_warning_where_another_source_serves(machine,
     machine.run("remote", "add", "second", f"file://{tmp_path}/away")
     machine.forget_store()
     assert machine.json("pull")["assets"] == 2
-    assert machine.said.count("the next source is asked") == 1
+    assert machine.said.count("it is asked no more") == 1
     assert "remote 'lab'" in machine.said
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote, urlsplit
 
 from cas.errors import AccessDenied, CasError, Offline, SourceError
+from cas.limits import retry_after
 
 from .snapshot import Kind, web_path
 
@@ -133,7 +134,7 @@ def fault_of_answer(asked: Asked, response: Response | Answer, *, home: bool) ->
     if status == 429:
         return _quota(asked, headers)
     if status in _TRANSIENT or not home:
-        return Fault(error, wait=_retry_after(headers))
+        return Fault(error, wait=retry_after(headers.get("retry-after")))
     code = headers.get("x-error-code")
     if code == "GatedRepo":
         return Gated(
@@ -213,7 +214,7 @@ def _quota(asked: Asked, headers: Mapping[str, str]) -> Fault:
     from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]
 
     # the header is on every answer; it is the reason where nothing remains, or none is given
-    wait = _retry_after(headers)
+    wait = retry_after(headers.get("retry-after"))
     try:
         quota = parse_ratelimit_headers(headers)
     except ValueError:  # more digits than a number may have
@@ -226,21 +227,6 @@ def _quota(asked: Asked, headers: Mapping[str, str]) -> Fault:
         hint="try again later; `hf auth login` gives a larger quota",
     )
     return Fault(error, wait=wait, window=wait is not None)
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    text = headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    if not text:
-        return None
-    from datetime import UTC, datetime
-    from email.utils import parsedate_to_datetime
-
-    try:
-        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError, OverflowError):  # no date, none of ours, or without its zone
-        return None
 
 
 def _others(asked: Asked) -> str:

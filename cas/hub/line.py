@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urljoin, urlsplit
 
+from cas import limits
 from cas.errors import AccessDenied, Offline, SourceError
 
 from .faults import (
@@ -42,26 +43,10 @@ _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How long to wait for what. Times are in seconds."""
+class Limits(limits.Limits):
+    """How long to wait for what, and how much to take. Times are in seconds."""
 
-    connect: float = 10.0
-    silence: float = 30.0
-    """No byte for this long: stalled."""
-    slow_rate: float = 1024.0
-    """Fewer bytes a second than this, over ``slow_time``: stalled."""
-    slow_time: float = 60.0
-    tries: int = 5
-    """Tries of one thing that make no progress."""
-    first_tries: int = 2
-    """The same, while no connection could be made at all: who is offline wants to know."""
-    patience: float = 60.0
-    """Retries of one thing that make no progress, their waits included."""
-    quota: float = 360.0
-    """Waiting for quotas, for one thing; the Hub counts in windows of five minutes."""
     backoff: float = 0.5
-    """The first wait between tries; each next one is twice as long, up to ``backoff_most``."""
-    backoff_most: float = 8.0
     redirects: int = 5
     answer: int = 16 << 20
     """Bytes of one answer of the API; a page of 1,000 files has about 300 KB, and what is read
@@ -315,23 +300,15 @@ class Patience:
         return error
 
 
-class Pace:
+class Pace(limits.Pace):
     """Tells a body that trickles from one that flows."""
-
-    def __init__(self, limits: Limits, asked: Asked) -> None:
-        self._limits, self._asked = limits, asked
-        self._since, self._bytes = time.monotonic(), 0
 
     def took(self, count: int) -> None:
         """Count bytes that came; raise Fault if they come too slowly."""
-        self._bytes += count
-        span = time.monotonic() - self._since
-        if span < self._limits.slow_time:
-            return
-        if self._bytes < span * self._limits.slow_rate:
-            rate = self._bytes / span
-            raise Fault(SourceError(f"{self._asked}: stalled at {rate:.0f} bytes a second"))
-        self._since, self._bytes = self._since + span, 0
+        try:
+            super().took(count)
+        except SourceError as error:
+            raise Fault(error) from None
 
 
 def _shut(response: Response | Answer) -> None:

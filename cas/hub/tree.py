@@ -124,7 +124,7 @@ class _Patterns:
                 self._names.append(path)
         if self._include and not any(regex.match(path) for _, regex in self._include):
             return False
-        return not any(regex.match(path) for regex in self._exclude)
+        return not (self._exclude and any(regex.match(path) for regex in self._exclude))
 
     def check(self, asked: Asked) -> None:
         """Raise SourceError for the include patterns that fitted no file."""
@@ -227,9 +227,11 @@ def _file(entry: Mapping[str, Any], asked: Asked) -> HubFile:
             hint="leave it out with --exclude",
         ) from None
     if lfs is not None:
-        sha256 = lfs.get("oid", lfs.get("sha256")) if isinstance(lfs, dict) else lfs
-        if not is_digest(sha256):
-            raise _refused(asked, path, "a SHA-256", sha256)
+        oid = lfs.get("oid", lfs.get("sha256")) if isinstance(lfs, dict) else lfs
+        try:
+            sha256 = parse_digest(oid)
+        except ValueError:
+            raise _refused(asked, path, "a SHA-256", oid) from None
         size = lfs.get("size", size)
     if type(size) is not int or not 0 <= size < 1 << 63:  # a bool is no size
         raise _refused(asked, path, "a size in bytes", size)
@@ -238,9 +240,9 @@ def _file(entry: Mapping[str, Any], asked: Asked) -> HubFile:
     return HubFile(
         path=path,
         size=size,
-        sha256=None if sha256 is None else parse_digest(sha256),
+        sha256=sha256,
         git_sha1=git,
-        xet=xet if is_digest(xet) else None,
+        xet=xet if xet and is_digest(xet) else None,
     )
 
 

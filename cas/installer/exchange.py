@@ -93,7 +93,7 @@ def push_experiments(
     Live runs stay: they still change. A tree that is not here and not there is told; what is
     gated or private is not pushed unless the project says ``share``.
     """
-    target = usable_remote(project, remote)
+    target = usable_remote(project, remote, progress)
     done = Exchanged(target.name)
     directory = Path(project.experiments)
     here = _files(directory)

@@ -43,7 +43,7 @@ def holders(
     silent = False
     for place in places(project):
         try:
-            remote = open_remote(place)
+            remote = open_remote(place, notice=progress.note)
             asked = trees if remote.begin() else []
             for tree in set(trees) - set(asked):
                 _note(project, tree, place.url, there=False)
@@ -85,7 +85,8 @@ def verify_remote(
     """
     lock = project.read_lock()
     shared = shared_names(project.requests_bytes())
-    work = _Work(project, open_remote(find_remote(project, remote)), jobs, progress)
+    target = open_remote(find_remote(project, remote), notice=progress.note)
+    work = _Work(project, target, jobs, progress)
     work.remote.begin(write=repair)
     for asset in lock.select(list(words)):
         if access_of(lock, asset) is None or asset.name in shared:

@@ -109,7 +109,7 @@ def push(
     lock = project.read_lock()
     assets = lock.select(list(words))
     shared = shared_names(project.requests_bytes())
-    target = usable_remote(project, remote)
+    target = usable_remote(project, remote, progress)
     done = Pushed(target.name)
     loads = []
     for asset in assets:
@@ -126,9 +126,9 @@ def push(
     return done
 
 
-def usable_remote(project: Project, name: str | None) -> Remote:
+def usable_remote(project: Project, name: str | None, progress: Progress) -> Remote:
     """Return a remote of the project that may be written; it is made one if it is empty."""
-    remote = open_remote(find_remote(project, name))
+    remote = open_remote(find_remote(project, name), notice=progress.note)
     remote.begin(write=True)
     return remote
 

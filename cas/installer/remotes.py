@@ -117,7 +117,7 @@ class Remotes:
             if self._offline and place.scheme != "file":
                 continue
             try:
-                remote = open_remote(place)
+                remote = open_remote(place, notice=self._progress.note)
                 if remote.begin():
                     opened.append(remote)
             except CasError as error:
@@ -132,7 +132,7 @@ class Remotes:
 
     def _note(self, name: str, error: CasError) -> None:
         if name not in self.errors:
-            self._progress.note(f"{error}; the next source is asked"
+            self._progress.note(f"{error}; it is asked no more"
                                 + (f" ({error.hint})" if error.hint else ""))  # fmt: skip
         self.errors[name] = error
 

@@ -14,20 +14,19 @@ file systems; it knows no store and no lockfile.
 ``place`` checked URLs · ``remote`` what is asked of every kind · ``bucket`` s3, gs, az by obstore ·
 ``aws`` the usual settings of S3 · ``directory`` file:// · ``other`` what fsspec reaches ·
 ``kinds`` what each of these can do · ``flow`` bytes proved and bounded on their way ·
-``crew`` many transfers at a time · ``faults`` what goes wrong, as errors of ours
+``busy`` a server that makes us wait · ``crew`` many transfers at a time · ``faults`` what goes
+wrong, as errors of ours
 """
 
 from __future__ import annotations
 
 from .crew import each
 from .faults import Stopped
-from .kinds import LIMITS, Limits, Sink
+from .kinds import Sink
 from .place import Place, check_remote_name, parse_place
 from .remote import Remote, open_remote
 
 __all__ = [
-    "LIMITS",
-    "Limits",
     "Place",
     "Remote",
     "Sink",

@@ -1,9 +1,9 @@
 """Buckets: s3, gs and az, by obstore.
 
-obstore tries again what failed on the way and resumes a body that was cut; what it gives up
-is told as one of our errors. A put is create-only up to 64 MiB. Above it goes in parts, which
-are given up by an error, a stop or bytes that turn out wrong: the last part is sent only when
-all are proved.
+obstore tries again what failed on the way and resumes a body that was cut; a server that asks
+to be left alone for longer is (``busy``). What is given up is told as one of our errors. A put
+is create-only up to 64 MiB. Above it goes in parts, which are given up by an error, a stop or
+bytes that turn out wrong: the last part is sent only when all are proved.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from cas.errors import Offline, SourceError
 
+from .busy import Queue
 from .faults import Transient, fault_of
+from .kinds import FIRST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from .kinds import Limits
+    from cas.limits import Limits
+
     from .place import Place
 
 __all__ = ["Bucket"]
@@ -36,11 +39,14 @@ class Bucket:
     jobs = 64
     ordered = True
 
-    def __init__(self, place: Place, limits: Limits) -> None:
+    def __init__(
+        self, place: Place, limits: Limits, notice: Callable[[str], None] | None = None
+    ) -> None:
         self._place = place
         self._limits = limits
         self._store = self._open(limits.tries)
         self._quick = self._open(limits.first_tries)
+        self._queue = Queue(place, self._store, limits, notice)
 
     def begin(self, *, write: bool) -> None:
         """Do nothing: a bucket is there or not."""
@@ -51,7 +57,7 @@ class Bucket:
 
         options: Any = {"range": {"offset": offset}} if offset else None
         try:
-            found = obstore.get(self._store, key, options=options)
+            found = self._ask(obstore.get, key, options=options)
         except Exception as error:  # noqa: BLE001 - told apart there
             self._check_absent(error)
             return None
@@ -61,22 +67,23 @@ class Bucket:
         """Return a small object, or None; who is offline learns it soon."""
         import obstore
 
-        for store in (self._quick, self._store):
+        try:
             try:
-                return bytes(obstore.get(store, key).bytes())
-            except Exception as error:  # noqa: BLE001 - told apart there
-                if store is self._quick and isinstance(self._fault(error), Transient):
-                    continue
-                self._check_absent(error)
-                return None
-        return None
+                return _whole(obstore.get(self._quick, key))
+            except Exception as error:
+                if not isinstance(self._fault(error), Transient):
+                    raise
+                return _whole(self._ask(obstore.get, key))
+        except Exception as error:  # noqa: BLE001 - told apart there
+            self._check_absent(error)
+            return None
 
     def size(self, key: str) -> int | None:
         """Return an object's bytes, or None if it is not there: one HEAD."""
         import obstore
 
         try:
-            return obstore.head(self._store, key)["size"]
+            return int(self._ask(obstore.head, key)["size"])
         except Exception as error:  # noqa: BLE001 - told apart there
             self._check_absent(error)
             return None
@@ -85,14 +92,22 @@ class Bucket:
         """Yield (key, bytes) of every object below *prefix*, which ends in a slash."""
         import obstore
 
-        try:
-            for rows in obstore.list(self._store, prefix, chunk_size=1000):
-                for row in rows:
-                    yield row["path"], row["size"]
-        except Exception as error:
-            if isinstance(error, SourceError):
-                raise
-            raise self._fault(error) from None
+        first = last = None
+        turn = self._queue.turn(prefix)
+        while True:
+            try:
+                for rows in obstore.list(self._store, prefix, offset=last, chunk_size=1000):
+                    for row in rows:
+                        last = row["path"]
+                        if last == first:
+                            raise SourceError(f"{self._place}: its listing has no end")
+                        first = first or last
+                        yield last, row["size"]
+            except Exception as error:  # noqa: BLE001 - told apart there
+                if not turn.wait(fault := self._fault(error)):
+                    raise fault from None
+            else:
+                return
 
     def write(self, key: str, data: bytes, *, replace: bool = False) -> bool:
         """Put *data* in one request; say whether it is new there."""
@@ -100,10 +115,8 @@ class Bucket:
         from obstore.exceptions import AlreadyExistsError
 
         try:
-            obstore.put(
-                self._store, key, data, use_multipart=False,
-                mode="overwrite" if replace else "create",
-            )  # fmt: skip
+            mode = "overwrite" if replace else "create"
+            self._ask(obstore.put, key, data, use_multipart=False, mode=mode)
         except AlreadyExistsError:
             return False
         except Exception as error:  # noqa: BLE001 - told apart there
@@ -129,6 +142,16 @@ class Bucket:
 
     def settle(self, keys: list[str]) -> None:
         """Do nothing: what was put is durable when that is answered."""
+
+    def _ask(self, call: Callable[..., Any], key: str, *words: Any, **options: Any) -> Any:
+        """Return what *call* does with the store and *key*, later if the server is busy."""
+        turn = self._queue.turn(key)
+        while True:
+            try:
+                return call(self._store, key, *words, **options)
+            except Exception as error:
+                if not turn.wait(self._fault(error)):
+                    raise
 
     def _open(self, tries: int) -> Any:
         from obstore import store
@@ -186,6 +209,11 @@ class Bucket:
 
     def _fault(self, error: Exception) -> SourceError:
         return error if isinstance(error, SourceError) else fault_of(self._place, error)
+
+
+def _whole(found: Any) -> bytes:
+    """Return the bytes of a small object; none of what is too large to be one of ours."""
+    return bytes(found.bytes()) if found.meta["size"] <= FIRST else b""
 
 
 def _is_ours(error: Exception) -> bool:

@@ -24,13 +24,15 @@ from cas.files import (
 )
 
 from .faults import fault_of_system
+from .kinds import FIRST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
     from io import FileIO
 
-    from .kinds import Limits
+    from cas.limits import Limits
+
     from .place import Place
 
 __all__ = ["Directory"]
@@ -60,7 +62,10 @@ class Directory:
             missing = self._root if os.path.isdir(above) else above
             raise Offline(f"{self._place}: there is no directory {missing}",
                           hint=f"mount it, or: mkdir -p {missing}")  # fmt: skip
-        self._make(self._root)
+        try:
+            self._make(self._root)
+        except OSError as error:
+            raise fault_of_system(self._place, error) from None
 
     def read(self, key: str, offset: int = 0) -> tuple[int, Iterator[bytes]] | None:
         """Return (size of the whole, its bytes from *offset*), or None if it is not there."""
@@ -80,7 +85,9 @@ class Directory:
     def read_first(self, key: str) -> bytes | None:
         """Return a small file, or None."""
         found = self.read(key)
-        return None if found is None else b"".join(found[1])
+        if found is None:
+            return None
+        return b"".join(found[1]) if found[0] <= FIRST else b""
 
     def size(self, key: str) -> int | None:
         """Return a file's bytes, or None if it is not there."""

@@ -17,7 +17,7 @@ from cas.errors import AccessDenied, Offline, SourceError
 if TYPE_CHECKING:
     from .place import Place
 
-__all__ = ["Stopped", "Transient", "fault_of", "fault_of_system", "no_credentials"]
+__all__ = ["Busy", "Stopped", "Transient", "fault_of", "fault_of_system", "no_credentials"]
 
 _STATUS = re.compile(r"\bstatus: (\d{3})\b|status code: (\d{3})\b")
 _CODE = re.compile(r"<Code>([A-Za-z]{3,60})</Code>|\"code\": ?\"([A-Za-z]{3,60})\"")
@@ -28,11 +28,15 @@ _KEYS = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "AuthFai
 _ELSEWHERE = ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint")
 _FULL = ("QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "StorageFull")
 _MACHINE = re.compile(r"://(169\.254\.(169\.254|170\.2)|metadata\.google)", re.ASCII)
-_NOBODY = re.compile(r"[Cc]redential", re.ASCII)
+_NOBODY = re.compile(r"[Cc]redential|Account must be specified", re.ASCII)
 
 
 class Transient(SourceError):
     """The remote failed in a way that another try may not meet."""
+
+
+class Busy(Transient):
+    """The remote takes no more requests for now."""
 
 
 class Stopped(SourceError):
@@ -48,7 +52,7 @@ def fault_of(place: Place, error: BaseException) -> SourceError:
     if _MACHINE.search(text):  # its role was asked for, and is not to be had
         return no_credentials(place)
     denied = type(error).__name__ in ("PermissionDeniedError", "UnauthenticatedError")
-    if code == "NoSuchBucket":
+    if code in ("NoSuchBucket", "ContainerNotFound"):
         return SourceError(f"{place}: there is no such bucket", hint="make it, or see the URL: "
                            "cas remote list")  # fmt: skip
     if code in _ELSEWHERE or status == "301":
@@ -69,7 +73,8 @@ def fault_of(place: Place, error: BaseException) -> SourceError:
     if "Timeout" in kinds or "timed out" in text or "TimedOut" in text:
         return Transient(f"{place}: it did not answer in time")
     if status in ("408", "429") or status.startswith("5"):
-        return Transient(f"{place}: it answered {status}{f' ({code})' if code else ''}")
+        kind = Busy if status in ("429", "503") else Transient
+        return kind(f"{place}: it answered {status}{f' ({code})' if code else ''}")
     if kinds:
         return Transient(f"{place}: the connection was cut")
     if status:

@@ -1,15 +1,14 @@
-"""The flow of bytes to and from a remote: proved, bounded in memory, watched for a stall."""
+"""The flow of bytes to and from a remote: proved, and bounded in memory."""
 
 from __future__ import annotations
 
 import os
 import threading
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cas.digest import Hasher
-from cas.errors import IntegrityError, SourceError
+from cas.errors import IntegrityError
 
 from .faults import Stopped
 
@@ -18,9 +17,7 @@ if TYPE_CHECKING:
 
     from cas.digest import Digest
 
-    from .kinds import Limits
-
-__all__ = ["LARGE", "Budget", "Pace", "check", "prove", "proved", "whole"]
+__all__ = ["LARGE", "Budget", "check", "prove", "proved", "whole"]
 
 LARGE = 64 << 20  # bytes; up to here an object is put in one request, from memory
 PART = 16 << 20  # bytes read and hashed at once of a large one
@@ -97,20 +94,3 @@ class Budget:
             with self._changed:
                 self._left += size
                 self._changed.notify_all()
-
-
-class Pace:
-    """Tells a body that trickles from one that flows."""
-
-    def __init__(self, limits: Limits, what: object) -> None:
-        self._limits, self._what = limits, what
-        self._since, self._bytes = time.monotonic(), 0
-
-    def took(self, count: int) -> None:
-        self._bytes += count
-        span = time.monotonic() - self._since
-        if span < self._limits.slow_time:
-            return
-        if self._bytes < span * self._limits.slow_rate:
-            raise SourceError(f"{self._what}: stalled at {self._bytes / span:.0f} bytes a second")
-        self._since, self._bytes = self._since + span, 0

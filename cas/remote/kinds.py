@@ -1,38 +1,16 @@
-"""What every kind of remote can do, what takes its bytes, and how long it is waited for."""
+"""What every kind of remote can do, and what takes its bytes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-__all__ = ["LIMITS", "Limits", "Sink", "Space"]
+__all__ = ["FIRST", "Sink", "Space"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How long to wait for what. Times are in seconds."""
-
-    connect: float = 10.0
-    silence: float = 30.0
-    """No byte for this long: stalled."""
-    slow_rate: float = 1024.0
-    """Fewer bytes a second than this, over ``slow_time``: stalled."""
-    slow_time: float = 60.0
-    tries: int = 5
-    """Tries of one thing that make no progress."""
-    first_tries: int = 2
-    """The same of the first request: who is offline wants to know."""
-    patience: float = 60.0
-    """Retries of one thing, their waits included."""
-    backoff: float = 0.2
-    backoff_most: float = 8.0
-
-
-LIMITS = Limits()
+FIRST = 64 << 10  # bytes of what is read whole before a remote is known to be one
 
 
 class Sink(Protocol):
@@ -67,7 +45,7 @@ class Space(Protocol):
         """Return (size of the whole, its bytes from *offset*), or None."""
 
     def read_first(self, key: str) -> bytes | None:
-        """Return a small object, or None; who is offline learns it soon."""
+        """Return a small object, or None; who is offline learns it soon. Empty: it is large."""
 
     def size(self, key: str) -> int | None:
         """Return an object's bytes, or None."""

@@ -11,16 +11,18 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from cas.digest import CHUNK
-from cas.errors import CasError, Offline, SourceError, UsageError
+from cas.errors import AccessDenied, CasError, Offline, SourceError, UsageError
 from cas.files import is_temporary, temporary_name
 
 from .faults import fault_of_system
+from .kinds import FIRST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from .kinds import Limits
+    from cas.limits import Limits
+
     from .place import Place
 
 __all__ = ["Other"]
@@ -58,7 +60,9 @@ class Other:
     def read_first(self, key: str) -> bytes | None:
         """Return a small file, or None."""
         found = self.read(key)
-        return None if found is None else b"".join(found[1])
+        if found is None:
+            return None
+        return b"".join(found[1]) if found[0] <= FIRST else b""
 
     def size(self, key: str) -> int | None:
         """Return a file's bytes, or None if it is not there."""
@@ -137,10 +141,17 @@ class Other:
         with self._lock:
             self._make(above)
             try:
-                with self._fs.open(work, "wb") as file:
+                file = self._fs.open(work, "wb")
+                try:
                     _hasten(file, None)
                     for piece in pieces:
                         file.write(piece)
+                except BaseException:
+                    if not self._renames:
+                        file.closed = True  # to close it would put what came so far
+                    raise
+                finally:
+                    file.close()
                 if self._renames:
                     self._fs.mv(work, final)
             except BaseException as error:
@@ -190,6 +201,9 @@ class Other:
         if isinstance(error, CasError):
             return error
         name = type(error).__name__
+        if self._place.scheme in ("sftp", "ssh") and "uthentication" in name + str(error):
+            return AccessDenied(f"{self._place}: it takes none of the keys that are here",
+                                hint="ssh-add -l and ls ~/.ssh tell which these are")  # fmt: skip
         if "Authentication" in name:
             return fault_of_system(self._place, PermissionError(13, "authentication failed"))
         if not begun or name == "NoValidConnectionsError":

@@ -12,20 +12,21 @@ from typing import TYPE_CHECKING
 
 from cas.digest import Digest, hash_bytes, is_digest, open_to_read
 from cas.errors import IntegrityError, SourceError, StoreError
+from cas.limits import Limits, Pace
 
 from .crew import each
 from .faults import Transient
-from .flow import LARGE, Budget, Pace, check, prove, proved, whole
-from .kinds import LIMITS
+from .flow import LARGE, Budget, check, prove, proved, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from .kinds import Limits, Sink, Space
+    from .kinds import Sink, Space
     from .place import Place
 
 __all__ = ["Remote", "open_remote"]
 
+LIMITS = Limits()
 MARK = "cas-remote"
 MAJOR = 1
 VERSION = f"{MARK} {MAJOR}\n".encode()
@@ -276,8 +277,12 @@ class Remote:
         return f"cas verify --remote {self.name} --full --repair, where the bytes are whole"
 
 
-def open_remote(place: Place, *, limits: Limits = LIMITS) -> Remote:
+def open_remote(
+    place: Place, *, limits: Limits = LIMITS, notice: Callable[[str], None] | None = None
+) -> Remote:
     """Return the remote at a place; nothing is asked of it yet.
+
+    *notice* is told where the remote makes us wait.
 
     Raises AccessDenied where there are no credentials, UsageError for a scheme that nothing
     here reaches, SourceError.
@@ -290,7 +295,7 @@ def open_remote(place: Place, *, limits: Limits = LIMITS) -> Remote:
     if place.scheme == "file":
         space = Directory(place, limits)
     elif place.scheme in TYPES:
-        space = Bucket(place, limits)
+        space = Bucket(place, limits, notice)
     else:
         space = Other(place, limits)
     return Remote(place, space, limits)
