@@ -374,3 +374,26 @@ def test_usage(repo):
         repo.sh(f"cas hook {words}", code=2)
         assert "Traceback" not in repo.said
     repo.sh("cas hook run pre-commit && cas hook run post-checkout && cas hook run pre-push")
+
+
+def test_names_that_mean_harm_are_shown_and_typed_as_names(repo):
+    name = "-x;$(touch ran)\x1b[31m"
+    (repo.root / name).mkdir()
+    (repo.root / name / "assets.lock").write_text("no lock")
+    with (repo.root / name / "big").open("wb") as file:
+        file.truncate(50_000_001)
+    repo.sh("git add -A && git commit -qm bad", code=1)
+    assert "git rm --cached './-x;$(touch ran)" in repo.said
+    assert "\x1b" not in repo.said
+    assert not (repo.root / "ran").exists()
+
+
+def test_attributes_that_are_a_link_are_left_alone(repo):
+    secret = repo.root.parent / "secret"
+    secret.write_text("secret\n")
+    repo.sh("cas hook uninstall && rm -f .gitattributes && ln -s ../secret .gitattributes")
+    repo.sh("cas hook install", code=1)
+    assert "is a link" in repo.said
+    repo.sh("cas hook uninstall")
+    assert (repo.root / ".gitattributes").is_symlink()
+    assert secret.read_text() == "secret\n"

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ import pytest
 
 from tests.hubserver import Hub
 from tests.hubserver.seed import GPT2, STORIES, seed_gpt2, seed_stories
+from tests.scratch import homes
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,13 +74,8 @@ class World:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "CAS_"))}
         self.env = clean | {
             "PATH": f"{BIN}:{os.environ['PATH']}",
-            "HOME": str(scratch),
-            "CAS_STORE": str(scratch / "store"),
-            "XDG_CACHE_HOME": str(scratch / "cache"),
-            "XDG_CONFIG_HOME": str(scratch / "config"),
-            "XDG_DATA_HOME": str(scratch / "data"),
+            **homes(scratch),
             "TMPDIR": str(self.project("tmp")),
-            "HF_HOME": str(scratch / "hf"),
             "HF_ENDPOINT": hub.endpoint,
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_XET": "1",
@@ -253,6 +250,30 @@ def test_what_is_not_locked_is_refused_with_the_command_that_adds_it(world):
     assert "the program asked for model 'org/other', which is not in assets.lock" in done.stderr
     assert done.stderr.count("cas: hint: cas add model:org/other") == 1
     assert world.hub.count() == 0
+
+
+def test_rows_of_what_is_not_locked_do_not_come_from_an_arrow_cache(world):
+    ask = f"from datasets import load_dataset\nprint(load_dataset('{STORIES}', split='train'))"
+    world.run(ask)
+    bare = world.project("another")
+    world.cas("init", cwd=bare)
+    done = world.run(ask, cwd=bare, code=1)
+    assert done.stdout == ""
+    assert done.stderr.count(f"cas: hint: cas add dataset:{STORIES}") == 1
+
+
+def test_a_refusal_is_told_once_however_the_program_asks(world):
+    ask = """
+from huggingface_hub import HfApi, hf_hub_download
+for ask in (lambda: HfApi().model_info("org/other"), lambda: hf_hub_download("org/other", "w.bin")):
+    try:
+        ask()
+    except Exception as error:
+        print(type(error).__name__)
+"""
+    done = world.run(ask)
+    assert done.stdout == "RepositoryNotFoundError\n" * 2
+    assert done.stderr.count("cas: error:") == done.stderr.count("cas: hint:") == 1
 
 
 def test_add_locks_what_is_asked_for_in_a_project_that_never_heard_of_cas(world):
@@ -480,6 +501,56 @@ except Exception as error:
     assert "the real Hub can't be asked: offline mode is on" in done.stderr
 
 
+WHO = """
+import sys
+from huggingface_hub import HfApi
+print(HfApi().dataset_info("roneneldan/TinyStories").id)
+try:
+    HfApi(token="hf_test").whoami()
+except Exception as error:
+    print(type(error).__name__)
+sys.exit(int(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_hub_that_is_down_is_told_of_only_where_it_may_matter(world, code):
+    program = [sys.executable, "-c", WHO, str(code)]
+    done = world.cas("run", "--", *program, code=code, HF_ENDPOINT="http://127.0.0.1:9")
+    assert done.stdout == f"{STORIES}\nHfHubHTTPError\n"
+    assert "cas: error:" not in done.stderr
+    assert done.stderr.count("note: the real Hub can't be asked: http://127.0.0.1:9") == code
+
+
+def test_a_silent_hub_does_not_hold_up_the_end(world):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        ask = """
+import os, httpx2
+try:
+    httpx2.get(os.environ["HF_ENDPOINT"] + "/api/whoami-v2", timeout=1)
+except httpx2.ReadTimeout:
+    print("gave up")
+"""
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        done = world.run(ask, HF_ENDPOINT=endpoint, timeout=60)
+    assert done.stdout == "gave up\n"
+
+
+def test_a_program_that_could_not_be_answered_did_not_succeed(world):
+    broken = world.project("broken")
+    (broken / "uvicorn.py").write_text("raise ImportError('this installation is broken')")
+    ask = """
+import os, httpx2
+try:
+    httpx2.get(os.environ["HF_ENDPOINT"] + "/api/models/gpt2")
+except httpx2.HTTPError:
+    print("goes on")
+"""
+    done = world.run(ask, code=1, PYTHONPATH=f"{broken}:{ROOT}")
+    assert done.stdout == "goes on\n"
+    assert "can't be served: this installation is broken" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
@@ -613,21 +684,31 @@ def test_another_users_processes_are_refused(world):
         pytest.skip("it takes root to be another user")
     process = world.begin("sh", "-c", "echo ready; echo $HF_ENDPOINT; exec sleep 600")
     endpoint = process.stdout.readline().strip()
-    fetch = f"""
-import urllib.request, urllib.error
-try:
-    print(urllib.request.urlopen("{endpoint}/api/models/gpt2").status)
-except urllib.error.HTTPError as error:
-    print(error.code)
+    port = endpoint.rpartition(":")[2]
+    fetch = """
+import socket, sys
+source, target, port, more = sys.argv[1:]
+mapped = ":" in target
+line = socket.socket(socket.AF_INET6 if mapped else socket.AF_INET)
+line.bind((source, 0))
+line.connect((target, int(port)))
+line.sendall(f"GET /api/models/gpt2 HTTP/1.1\\r\\nHost: localhost\\r\\n{more}\\r\\n".encode())
+print(line.recv(12).decode().partition(" ")[2])
 """
     python = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable
-    codes = [
-        subprocess.run([python, "-c", fetch], capture_output=True, text=True, **who).stdout.strip()
-        for who in ({}, {"user": 1000, "group": 1000, "extra_groups": []})
-    ]
+
+    def asked(source, target, more="", **who):
+        words = [python, "-c", fetch, source, target, port, more]
+        return subprocess.run(words, capture_output=True, text=True, **who).stdout.strip()
+
+    other = {"user": 1000, "group": 1000, "extra_groups": []}
+    ways = [("127.0.0.1", "127.0.0.1"), ("127.0.0.2", "127.0.0.1"), ("::", "::ffff:127.0.0.1")]
+    codes = [(asked(*way), asked(*way, **other)) for way in ways]
+    from_a_page = asked(*ways[0], "Sec-Fetch-Site: cross-site\r\n")
     process.terminate()
     process.communicate()
-    assert codes == ["200", "403"]
+    assert codes == [("200", "403")] * 3
+    assert from_a_page == "403"
 
 
 def test_files_that_the_request_leaves_out_are_told_when_the_program_fails(world):
@@ -637,6 +718,7 @@ def test_files_that_the_request_leaves_out_are_told_when_the_program_fails(world
     ask = "from huggingface_hub import hf_hub_download; hf_hub_download('org/other', '{}')"
     done = world.run(ask.format("w.bin"), cwd=part, code=1)
     assert "asked for 'w.bin' of 'models/part', which its request leaves out" in done.stderr
+    assert "cas add models/part --include '*.json' --include FILE takes" in done.stderr
     done = world.run(ask.format("nothing.json"), cwd=part, code=1)
     assert "leaves out" not in done.stderr
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import select
 import shutil
 import signal
+import socket
+import time
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -293,6 +297,7 @@ def test_damage_is_not_given_out(here, url):
     digest = here.lock()["models/m.pt"]["tree"][3:]
     tree = here.place / f"store/trees/{digest[:2]}/{digest[2:]}"
     mark = tree.with_name(f"{tree.name}.bad")
+    assert ask(url, "/m.pt/resolve/main/m.pt").status == 200
     mark.write_text("damage")
     try:
         reply = ask(url, "/m.pt/resolve/main/m.pt")
@@ -322,6 +327,7 @@ def test_a_token_is_asked_for_and_never_said(here):
         ):
             reply = ask(url, "/api/models/gpt2", **given)
             assert (reply.status, reply.code) == (401, None)
+            assert "\\" not in reply.headers["x-error-message"]
             assert ask(url, "/gpt2/resolve/main/config.json", **given).status == 401
         good = {"Authorization": "Bearer s3cret-word"}
         assert ask(url, "/api/models/gpt2", **good).status == 200
@@ -384,7 +390,8 @@ def test_all_serves_every_project_of_the_store_this_ones_first(here, tmp_path):
         assert ask(url, DATA).status == 200
     with serving(here, "--all", cwd=tmp_path, CAS_PROJECT="") as (url, _):
         assert ask(url, "/m.pt/resolve/main/m.pt").body == b"weights"
-    assert "cas init" in here.cas("serve", code=1, cwd=tmp_path).stderr
+    outside = here.cas("serve", code=1, cwd=tmp_path).stderr
+    assert "cas: hint: cas init; or: cas serve --all" in outside
 
 
 def test_it_stops_at_once_and_says_what_it_serves(here):
@@ -396,4 +403,37 @@ def test_it_stops_at_once_and_says_what_it_serves(here):
         port = url.rpartition(":")[2]
         assert "--port 0" in here.cas("serve", "--port", port, code=1).stderr
     assert "is no address" in here.cas("serve", "--host", "nowhere.invalid", code=1).stderr
+    elsewhere = here.cas("serve", "--host", "192.0.2.77", code=1).stderr  # RFC 5737: nobody's
+    assert "cas: hint: cas serve --host 0.0.0.0" in elsewhere
     here.cas("serve", "--port", "70000", code=2)
+
+
+def test_large_forms_of_many_clients_are_bounded(url):
+    """Each may have 8 MiB, and thousands may come: few are held at once, small ones always."""
+    port = int(url.rpartition(":")[2])
+    head = (f"POST {DATA}/paths-info/main HTTP/1.1\r\nHost: localhost\r\n"
+            "Content-Length: 1000000\r\n\r\n")  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        lines = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 60))
+                 for _ in range(20)]  # fmt: skip
+        for line in lines:
+            line.sendall(head.encode() + b"paths=" + bytes(500_000))
+        refused: list[socket.socket] = []
+        end = time.monotonic() + 60
+        while len(refused) < 12 and time.monotonic() < end:
+            refused = select.select(lines, [], [], 1)[0]
+        assert [line.recv(12) for line in refused] == [b"HTTP/1.1 503"] * 12
+        small = ask(url, f"{DATA}/paths-info/main", "POST", body=b"paths=README.md")
+        assert [entry["path"] for entry in small.json] == ["README.md"]
+    twice = ask(url, f"{DATA}/paths-info/main", "POST", body=b"paths=README.md&" * 1000)
+    assert len(twice.json) == 1
+
+
+def test_a_log_moves_no_terminals_cursor(here):
+    with serving(here, "-v", code=130) as (url, process):
+        assert ask(url, "/%1b%5b31m%0acas:%20error").status == 400
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+    said = "".join(process.said)
+    assert "/%1b%5b31m" in said
+    assert "\x1b" not in said

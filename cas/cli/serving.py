@@ -80,9 +80,10 @@ def _catalogue(args: argparse.Namespace) -> Catalogue:
 
     try:
         project = Project.find(args.project)
-    except NoProject:
+    except NoProject as error:
         if not args.all:
-            raise
+            hint = "cas init; or: cas serve --all, what every project of the store has locked"
+            raise NoProject(str(error), hint=hint) from None
         return Catalogue.of_store(open_user_store())
     return Catalogue.of_store(project.store, project) if args.all else Catalogue.of_project(project)
 

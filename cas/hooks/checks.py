@@ -14,7 +14,7 @@ from cas import lockfile
 from cas.errors import CasError, UsageError, typed
 from cas.hooks.git import git, git_text
 from cas.installer import out_of_step
-from cas.installer.pull import stale_inputs
+from cas.installer.step import stale_inputs
 from cas.lockfile import Lockfile
 from cas.names import view_of
 from cas.overview import status
@@ -93,10 +93,10 @@ def _find_large(top: str, changed: dict[str, str], told: Told) -> None:
     for line in asked.decode().splitlines():
         blob, _, size = line.partition(" ")
         if size.isdigit() and int(size) > LARGE:
-            path = typed(blobs[blob])
+            path = blobs[blob]
             told.refused.append((
-                f"{blobs[blob]!r} has {human(int(size))}, more than {human(LARGE)}",
-                f"git rm --cached {path} && cas add ./{path}",
+                f"{path!r} has {human(int(size))}, more than {human(LARGE)}",
+                f"git rm --cached {_word(path)} && cas add {typed(f'./{path}')}",
             ))  # fmt: skip
 
 
@@ -104,7 +104,7 @@ def _check_project(top: str, directory: str, here: set[str], told: Told) -> None
     """Say whether the lock that is staged is what the staged requests ask for."""
     lock_path, requests_path = (os.path.join(directory, name) for name in (_LOCK, _REQUESTS))
     at = f" in {directory}" if directory else ""
-    add = f"git add {typed(requests_path)} {typed(lock_path)}"
+    add = f"git add {_word(requests_path)} {_word(lock_path)}"
     try:
         staged = _blob(top, requests_path) if requests_path in here else None
         requests = parse_settings(staged).requests
@@ -125,6 +125,11 @@ def _check_project(top: str, directory: str, here: set[str], told: Told) -> None
         ))  # fmt: skip
     for name, source in stale_inputs(lock).items():
         told.notes.append(f"{name} is stale: {source} moved; cas lock --update {source} --build")
+
+
+def _word(path: str) -> str:
+    """Return a path as it is typed; one that git would take for an option is none then."""
+    return typed(f"./{path}" if path.startswith("-") else path)
 
 
 def _blob(top: str, path: str) -> bytes:

@@ -16,7 +16,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cas.errors import CasError, remedy
+from cas.errors import CasError, remedy, typed
 from cas.files import discard, make_dirs, replace
 from cas.hooks.checks import HOOKS
 from cas.hooks.git import git, git_text
@@ -168,6 +168,11 @@ def _script(place: str) -> str | None:
 def _attributes(project: Project, *, present: bool) -> None:
     """Name the merge driver in the project's .gitattributes, or take its lines out."""
     place = os.path.join(project.root, ".gitattributes")
+    if os.path.islink(place):  # git reads none, and what it leads to may be nobody else's to see
+        if present:
+            raise CasError(f"{place} is a link, and git reads no attributes through one",
+                           hint=f"rm {typed(place)}")  # fmt: skip
+        return
     try:
         with open(place, encoding="utf-8", errors="surrogateescape", newline="") as file:
             lines = file.read().split("\n")

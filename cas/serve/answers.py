@@ -8,6 +8,7 @@ they hold together is bounded. A client that goes away stops the reading.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import re
@@ -92,9 +93,12 @@ class Pieces:
 class FileAnswer:
     """A file: whole, a range of it, or only what its headers say."""
 
-    place: str
+    top: str
+    """The directory that the file is in, or below."""
     path: str
-    """Inside its repository."""
+    """Inside its repository, and below *top*."""
+    instead: str
+    """What a link with its name has to lead to: the object."""
     size: int
     """bytes"""
     etag: str
@@ -138,7 +142,7 @@ class FileAnswer:
     def _open(self) -> int:
         """Open the file; raise Refused if it is not what its listing says."""
         try:
-            fd = os.open(self.place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            fd = _open_below(self.top, self.path, self.instead)
         except OSError as error:
             raise refusal(503, f"{self.path!r} can't be read: {error.strerror}") from None
         found = os.fstat(fd)
@@ -157,7 +161,7 @@ class FileAnswer:
                 if not piece:
                     piece = await asyncio.to_thread(os.pread, fd, size, start)
                 if not piece:
-                    raise OSError(f"{self.place} ends {stop - start} bytes early")
+                    raise OSError(f"{self.top}/{self.path} ends {stop - start} bytes early")
                 start += len(piece)
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
                 await asyncio.sleep(0)  # a client that takes all at once leaves others their turn
@@ -166,6 +170,25 @@ class FileAnswer:
         finally:
             self.pieces.sending -= 1
             gone.cancel()
+
+
+def _open_below(top: str, path: str, instead: str) -> int:
+    """Open a file through no link but that to its object: it leads whoever owns it anywhere."""
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    above = os.open(top, flags | os.O_DIRECTORY)
+    try:
+        *directories, name = path.split("/")
+        for one in directories:
+            inner = os.open(one, flags | os.O_DIRECTORY, dir_fd=above)
+            os.close(above)
+            above = inner
+        return os.open(name, flags, dir_fd=above)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return os.open(instead, flags)
+    finally:
+        os.close(above)
 
 
 async def _gone(receive: Receive) -> None:

@@ -101,7 +101,7 @@ def paths_info(scope: Scope, snapshot: Snapshot, body: bytes) -> Answer:
             expand = any(key == "expand" and value.lower() == "true" for key, value in pairs)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise refusal(400, "expected a form or JSON with 'paths'") from None
-    plain = [path.strip("/") for path in paths if isinstance(path, str)]
+    plain = dict.fromkeys(path.strip("/") for path in paths if isinstance(path, str))
     return json_answer([
         _entry(snapshot, path, expand=expand)
         for path in plain

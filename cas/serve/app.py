@@ -7,6 +7,7 @@ thread, so that one client's long listing or slow disk is not everybody's.
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from cas.errors import CasError, typed
@@ -18,7 +19,7 @@ from cas.serve.guard import Guard, header
 from cas.serve.route import BadPath, Route, find_route, raw_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
 
     from cas.serve.answers import ASGI, Receive, Scope, Send
     from cas.serve.catalogue import Catalogue, Repository, Served, Snapshot
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Application", "application"]
 
 BODY = 8 << 20  # bytes of a form
+LARGE_BODY = 64 << 10  # bytes; of thousands of clients each may send as much at once …
+LARGE_BODIES = 8  # … and that many of them more
 BODY_SECONDS = 60.0
 DERIVED = ("tokenizers", "tokens")  # kinds of names, served as models and datasets
 
@@ -54,6 +57,7 @@ class Application:
         self._guard = guard
         self._restricted = restricted
         self._pieces = Pieces()
+        self._large = 0  # forms that are held now
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -76,8 +80,32 @@ class Application:
             message = "this server is read-only: it serves what a project has locked"
             allowed = "POST" if form else "GET, HEAD"
             raise refusal(405, message, headers=[("Allow", allowed)])
-        body = await _body(receive) if form else b""
-        return await asyncio.to_thread(self._look_up, scope, route, body)
+        if not form:
+            return await asyncio.to_thread(self._look_up, scope, route, b"")
+        async with self._form(receive) as body:
+            return await asyncio.to_thread(self._look_up, scope, route, body)
+
+    @asynccontextmanager
+    async def _form(self, receive: Receive) -> AsyncIterator[bytes]:
+        """Yield a request's body; raise Refused if it is too large, or does not come."""
+        found = bytearray()
+        large = False
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                async for piece in _pieces(receive):
+                    found += piece
+                    if len(found) > BODY:
+                        raise refusal(413, f"a form has at most {BODY} bytes")
+                    if len(found) > LARGE_BODY and not large:
+                        if self._large >= LARGE_BODIES:
+                            raise refusal(503, "too many large forms at once")
+                        large = True
+                        self._large += 1
+            yield bytes(found)
+        except TimeoutError:
+            raise refusal(408, "the form did not come") from None
+        finally:
+            self._large -= large
 
     def _look_up(self, scope: Scope, route: Route, body: bytes) -> ASGI:
         try:
@@ -160,8 +188,9 @@ class Application:
             raise refusal(503, f"damage was found in {name!r}: cas verify {typed(name)} --repair")
         etag = f'"{file.sha256}"'
         return FileAnswer(
-            place=file.place,
+            top=file.asset.directory,
             path=path,
+            instead=file.object,
             size=file.size,
             etag=etag,
             headers=[
@@ -179,17 +208,10 @@ def _base(scope: Scope) -> str:
     return f"{scheme}://{header(scope, b'host')}"
 
 
-async def _body(receive: Receive) -> bytes:
-    """Return a request's body; raise Refused if it is too large, or does not come."""
-    found = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while (message := await receive())["type"] == "http.request":
-                found += message.get("body", b"")
-                if len(found) > BODY:
-                    raise refusal(413, f"a form has at most {BODY} bytes")
-                if not message.get("more_body"):
-                    return bytes(found)
-    except TimeoutError:
-        pass
+async def _pieces(receive: Receive) -> AsyncIterator[bytes]:
+    """Yield a request's body as it comes; raise Refused if the client goes away first."""
+    while (message := await receive())["type"] == "http.request":
+        yield message.get("body", b"")
+        if not message.get("more_body"):
+            return
     raise refusal(408, "the form did not come")

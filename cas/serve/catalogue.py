@@ -18,18 +18,18 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from cas.errors import CasError, NotPulled, StoreError, typed
+from cas.errors import CasError, NotPulled, typed
 from cas.listing import tree_id
 from cas.names import kind_of
-from cas.project import Project
 from cas.request import HubRequest
-from cas.warm import private_mark, tree_of_link
+from cas.warm import is_marked, tree_of_link
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from cas.digest import Digest
     from cas.lockfile import Asset, Lockfile
+    from cas.project import Project
     from cas.store import Store
 
     Locks = Callable[[], list[tuple[Project, Lockfile]]]
@@ -106,7 +106,7 @@ class Served:
     @property
     def damaged(self) -> bool:
         """Whether damage was found in it."""
-        return any(map(os.path.lexists, (f"{self.directory}.bad", private_mark(self.directory))))
+        return is_marked(self.directory)
 
 
 class ServedFile(NamedTuple):
@@ -122,6 +122,11 @@ class ServedFile(NamedTuple):
     def place(self) -> str:
         """Where its bytes are."""
         return f"{self.asset.directory}/{self.path}"
+
+    @property
+    def object(self) -> str:
+        """Where the store has the object that its bytes are."""
+        return f"{self.asset.store}/objects/{self.sha256[:2]}/{self.sha256[2:]}"
 
 
 @dataclass(frozen=True)
@@ -224,10 +229,11 @@ class Catalogue:
     @classmethod
     def of_store(cls, store: Store, first: Project | None = None) -> Catalogue:
         """Serve what every project that is registered in the store locks, *first*'s first."""
+        from cas.serve.registered import registered
 
         def locks() -> list[tuple[Project, Lockfile]]:
             own = [(first, first.read_lock())] if first else []
-            return [*own, *_registered(store, first)]
+            return [*own, *registered(store, first)]
 
         return cls(locks, [store.place("roots"), *([first.lock_path] if first else [])])
 
@@ -367,26 +373,3 @@ def _mark(path: str) -> tuple[int, ...]:
     except OSError:
         return ()
     return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _registered(store: Store, first: Project | None) -> list[tuple[Project, Lockfile]]:
-    """Return the projects of this machine that the store knows, by path, with their locks."""
-    from cas.files import host
-    from cas.store import read_root, root_ids
-
-    paths = set()
-    for drawn in root_ids(store):
-        try:
-            root = read_root(store, drawn)
-        except StoreError:
-            continue  # damaged: its project's next pull writes it again
-        if root and root.machine == host():
-            paths.add(root.path)
-    found = []
-    for path in sorted(paths - {first.root if first else ""}):
-        try:
-            project = Project(path)
-            found.append((project, project.read_lock()))
-        except CasError:
-            continue  # moved, removed, or another user's: what it locks is not known
-    return found

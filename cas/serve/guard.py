@@ -48,7 +48,7 @@ class Guard:
         if scheme.lower() != "bearer" or not same:
             message = "Invalid credentials in Authorization header"  # the Hub's own words
             if not given:
-                message = "this server wants its token: HF_TOKEN=…"
+                message = "this server wants its token, as HF_TOKEN"  # ASCII: it goes into a header
             raise refusal(401, message, headers=[("WWW-Authenticate", "Bearer")])
 
 

@@ -10,6 +10,7 @@ request, or takes no byte of its answer, is ended.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ class Connections(ServerState):
         self._limit = limit
         self._loop = asyncio.get_running_loop()
         self._taken = 0
+        self._numbers = itertools.count()
         self._opening: set[asyncio.Task[Any]] = set()
         self._accepting = False
         self._closed = False
@@ -85,7 +87,8 @@ class Connections(ServerState):
             task.add_done_callback(self._opening.discard)
 
     def _protocol(self) -> Protocol:
-        return Protocol(config=self._config, server_state=self, app_state={}, _loop=self._loop)
+        state = {"connection": next(self._numbers)}
+        return Protocol(config=self._config, server_state=self, app_state=state, _loop=self._loop)
 
     def lost(self, one: Protocol) -> None:
         """Forget a connection that ended."""

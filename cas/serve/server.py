@@ -6,6 +6,7 @@ first, and starts it when one comes.
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cas.serve.answers import ASGI, Receive, Scope, Send
+    from cas.serve.protocol import Connections
 
 __all__ = ["Background", "background", "listen", "serve"]
 
@@ -38,6 +40,7 @@ def serve(app: ASGI, host: str, port: int, *, ready: Callable[[int], None] | Non
 
     listener = listen(host, port)
     _raise_limit()
+    server = _server(app, listener)
     if ready:
         ready(listener.getsockname()[1])
     came: list[int] = []
@@ -52,7 +55,7 @@ def serve(app: ASGI, host: str, port: int, *, ready: Callable[[int], None] | Non
 
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop, number)
-        await _serve(app, listener, stopping, grace=ENDING)
+        await _serve(server, stopping, grace=ENDING)
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     asyncio.run(until_signalled())
@@ -74,7 +77,8 @@ class Background:
     """A server beside a program, in a thread of its own."""
 
     def __init__(self, app: ASGI, listener: socket.socket) -> None:
-        self._app, self._listener = app, listener
+        self._listener = listener
+        self._server = _server(app, listener)
         self.port: int = listener.getsockname()[1]
         """Where it listens."""
         self._begun = threading.Event()
@@ -117,7 +121,7 @@ class Background:
 
         self._stop = stop
         self._begun.set()
-        await _serve(self._app, self._listener, stopping, grace=0)
+        await _serve(self._server, stopping, grace=0)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -136,18 +140,17 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
-        raise CasError(
-            f"can't listen on {host}:{port}: {error.strerror}", hint="--port 0 takes a free one"
-        ) from None
+        hint = "cas serve --port 0 takes a free one"
+        if error.errno == errno.EADDRNOTAVAIL:
+            hint = "cas serve --host 0.0.0.0 listens at every address that this host has"
+        raise CasError(f"can't listen on {host}:{port}: {error.strerror}", hint=hint) from None
     return listener
 
 
-async def _serve(
-    app: ASGI, listener: socket.socket, stopping: asyncio.Event, *, grace: float
-) -> None:
-    """Serve until *stopping* is set; answers under way have *grace* seconds then."""
-    import asyncio
+def _server(app: ASGI, listener: socket.socket) -> Callable[[], Connections]:
+    """Return what begins to serve in a running loop; what it needs is imported here."""
     import logging
+    from functools import partial
 
     from uvicorn import Config
 
@@ -164,7 +167,16 @@ async def _serve(
         proxy_headers=False,
         timeout_keep_alive=3600,  # Connections ends what is idle
     )
-    connections = Connections(config, listener, _most_connections())
+    return partial(Connections, config, listener, _most_connections())
+
+
+async def _serve(
+    begin: Callable[[], Connections], stopping: asyncio.Event, *, grace: float
+) -> None:
+    """Serve until *stopping* is set; answers under way have *grace* seconds then."""
+    import asyncio
+
+    connections = begin()
     try:
         while not stopping.is_set():
             try:
@@ -193,11 +205,16 @@ def _logged(app: ASGI) -> ASGI:
         try:
             await app(scope, receive, noted if log.isEnabledFor(logging.INFO) else send)
         except Exception:
-            log.exception("%s %s failed", scope.get("method"), scope.get("path"))
+            log.exception("%s %s failed", scope.get("method"), _sent(scope))
             raise
-        log.info("%s %s %d", scope.get("method"), scope.get("path"), status)
+        log.info("%s %s %d", scope.get("method"), _sent(scope), status)
 
     return logged
+
+
+def _sent(scope: Scope) -> str:
+    """Return a path as it was sent: what it says unquoted may move a terminal's cursor."""
+    return str(scope.get("raw_path") or b"", "latin-1")
 
 
 def _most_connections() -> int:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cas.errors import CasError, typed
 from cas.serve.answers import Refused, refusal
 from cas.serve.guard import header
+from cas.serve.run.apart import apart
 from cas.serve.run.onward import Answered, Unreachable, pass_on
 from cas.serve.run.routes import Asked, asked_of, made_of
 from cas.serve.run.view import use_of
@@ -77,6 +77,8 @@ class Front:
     progress: Progress
     lacking: dict[str, set[str]] = field(default_factory=dict)
     """Name → files that were asked for and are not among the locked."""
+    _unasked: str | None = None
+    """Why the real Hub could not be asked what is about no repository."""
     _written: set[tuple[str, str]] = field(default_factory=set)
     _refused: dict[tuple[str, ...], tuple[str, str | None]] = field(default_factory=dict)
     _told: set[tuple[str, ...]] = field(default_factory=set)
@@ -88,11 +90,13 @@ class Front:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        process, ours = self.peers.who((scope.get("client") or ("", 0))[1])
+        process, ours = self.peers.who(scope)
         try:
             self.guard.check(scope)
             if not ours:
                 raise refusal(403, "this server is another user's")
+            if header(scope, b"sec-fetch-site") not in ("", "none", "same-origin"):
+                raise refusal(403, "a web page can't ask this server")
         except Refused as refused:
             await refused.answer(scope, receive, send)
             return
@@ -105,7 +109,7 @@ class Front:
             or (asked.kind, asked.id) in self._written
             or header(scope, b"user-agent").startswith("cas/")  # cas itself asks for the Hub's
         ):
-            await self._pass_on(scope, receive, send)
+            await self._pass_on(scope, receive, send, asked)
         else:
             await self._read(scope, receive, send, asked, process)
 
@@ -127,10 +131,14 @@ class Front:
                 if answer.commit and answer.status < 400:
                     self._note_unlocked(asked, answer.commit, process)
 
-            await self._pass_on(scope, receive, send, heard)
+            await self._pass_on(scope, receive, send, asked, heard)
             return
         else:
             self._refuse(asked)
+            if _of_datasets(scope, asked):
+                missing = refusal(404, f"{asked.id!r} is not locked", "RevisionNotFound")
+                await missing.answer(scope, receive, send)
+                return
         await self.app(scope, receive, send)
 
     def _locked(self, asked: Asked) -> tuple[Repository, Snapshot] | None:
@@ -183,7 +191,7 @@ class Front:
             if self._locked(asked):
                 return True
             try:
-                return await _apart(self.unlocked.lock, asked)
+                return await apart(partial(self.unlocked.lock, asked))
             except CasError as error:
                 self._refused_for(asked, str(error), error.hint)
                 return False
@@ -199,10 +207,16 @@ class Front:
         self._refused_for(asked, message, hint)
 
     def _refused_for(self, asked: Asked, message: str, hint: str | None) -> None:
-        key = asked.kind, asked.id, str(asked.revision)
+        key = asked.kind, asked.id, asked.revision or "main"
         if ("refused", *key) not in self._told and key not in self._refused:
             self._refused[key] = message, hint
             asyncio.get_running_loop().call_later(PATIENCE, self.tell_refused)
+
+    def tell_rest(self, *, failed: bool) -> None:
+        """Say what was not told yet, of a program that ended, and may have *failed*."""
+        self.tell_refused()
+        if failed and self._unasked and ("unreachable",) not in self._told:
+            self.progress.note(self._unasked)
 
     def tell_refused(self) -> None:
         """Say what was refused so far, but for what the program has made itself since."""
@@ -221,7 +235,7 @@ class Front:
         if asked.changes:
             self._own(asked.kind, asked.id)
         if scope["path"] not in MADE:
-            await self._pass_on(scope, receive, send)
+            await self._pass_on(scope, receive, send, asked)
             return
         body = b""
         while (message := await receive())["type"] == "http.request":
@@ -237,7 +251,7 @@ class Front:
             if made and answer.status in (200, 201, 409):
                 self._own(*made)
 
-        await self._pass_on(scope, again, send, heard)
+        await self._pass_on(scope, again, send, asked, heard)
 
     def _own(self, kind: str, id: str) -> None:
         if (kind, id) in self._written:
@@ -254,32 +268,18 @@ class Front:
         scope: Scope,
         receive: Receive,
         send: Send,
+        asked: Asked,
         heard: Callable[[Answered], None] | None = None,
     ) -> None:
         try:
             await pass_on(scope, receive, send, heard=heard)
         except Unreachable as error:
-            self._once(("unreachable",), f"the real Hub can't be asked: {error}", None)
-            await refusal(502, f"the real Hub can't be asked: {error}").answer(scope, receive, send)
-
-
-async def _apart(lock: Callable[[Asked], bool], asked: Asked) -> bool:
-    """Run what may take long in a thread that nobody waits for when the program has ended."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[bool] = loop.create_future()
-
-    def work() -> None:
-        try:
-            tell = partial(done.set_result, lock(asked))
-        except Exception as error:  # noqa: BLE001 - it is raised again where it is awaited
-            tell = partial(done.set_exception, error)
-        try:
-            loop.call_soon_threadsafe(lambda: done.cancelled() or tell())
-        except RuntimeError:
-            pass  # the server has ended
-
-    threading.Thread(target=work, name="cas-add", daemon=True).start()
-    return await done
+            message = f"the real Hub can't be asked: {error}"
+            if asked.kind or asked.writes:
+                self._once(("unreachable",), message, None)
+            else:  # huggingface_hub asks for such things by itself, and goes on without
+                self._unasked = message
+            await refusal(502, message).answer(scope, receive, send)
 
 
 def _command(asked: Asked) -> str:
@@ -288,6 +288,16 @@ def _command(asked: Asked) -> str:
     revision = asked.revision if asked.revision not in (None, "main") else None
     at = f" --revision {typed(revision)}" if revision else ""
     return f"cas add {asked.kind}:{typed(asked.id)}{at}"
+
+
+def _of_datasets(scope: Scope, asked: Asked) -> bool:
+    """Say whether ``load_dataset`` asks for a dataset.
+
+    Where that has no repository it takes the rows of any revision that an earlier run left in its
+    Arrow cache, and goes on; where it has no such revision, it fails.
+    """
+    agent = header(scope, b"user-agent")
+    return asked.kind == "dataset" and bool(asked.path) and agent.startswith("datasets/")
 
 
 def _document(body: bytes) -> dict[str, object]:

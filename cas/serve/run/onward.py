@@ -11,7 +11,10 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from cas.serve.run.apart import apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -74,11 +77,11 @@ async def pass_on(
             await asyncio.to_thread(body.write, piece) if size > IN_MEMORY else body.write(piece)
             more = message.get("more_body", False)
         body.seek(0)
-        response = await asyncio.to_thread(_open, scope, body, size)
+        response = await apart(partial(_open, scope, body, size))
         try:
             await _answer(response, send, heard, head=scope["method"] == "HEAD")
         finally:
-            await asyncio.to_thread(response.close)
+            await apart(response.close)
 
 
 def _open(scope: Scope, body: Any, size: int) -> Response:
@@ -118,7 +121,7 @@ async def _answer(
     response: Response, send: Send, heard: Callable[[Answered], None] | None, *, head: bool
 ) -> None:
     pieces = response.iter_raw(PIECE)
-    start = b"" if head else await asyncio.to_thread(next, pieces, b"")
+    start = b"" if head else await apart(partial(next, pieces, b""))
     if heard:
         heard(Answered(response.status_code, response.headers, start[:KEPT]))
     await send(
@@ -130,7 +133,7 @@ async def _answer(
     )
     while start:
         await send({"type": "http.response.body", "body": start, "more_body": True})
-        start = await asyncio.to_thread(next, pieces, b"")
+        start = await apart(partial(next, pieces, b""))
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -124,7 +124,7 @@ class CacheView:
         """Lead what is not locked to the user's own cache."""
         place = self._place(kind, id)
         target = os.path.join(self._own, os.path.basename(place))
-        with self._mutex, suppress(OSError):
+        with self._mutex, suppress(OSError, ValueError):  # ValueError: what no path can be
             if not os.path.lexists(place):
                 os.makedirs(target, exist_ok=True)
                 os.symlink(target, place)

@@ -57,6 +57,9 @@ def run(
 ) -> int:
     """Run a program to its end with the locked assets; return its exit code.
 
+    That is 1 instead of 0 where the program asked for assets and no server could be started: its
+    libraries may have gone on with what they had in caches of their own.
+
     *tell* says an error and its hint while the program runs.
 
     Raises:
@@ -90,6 +93,7 @@ def run(
         finally:
             for used in hub.ledger.all():
                 project.uses.note(used)  # for the run that this one may be part of
+        code = code or int(hub.broken)  # what it had was none of what is locked
         hub.tell_rest(failed=code != 0)
     if unlocked.busy:  # its threads would be waited for; what came is kept, as after a kill
         progress.note("what was being locked is not, for the program ended; --add goes on")
@@ -111,6 +115,8 @@ class _Hub:
         tell: Callable[[str, str | None], None],
     ) -> None:
         self.port = 0
+        self.broken = False
+        """Whether the program asked and could not be answered."""
         self.lock = past if past is not None else project.read_lock()
         self.ledger = Ledger(directory)
         self._catalogue = Catalogue.of_project(project)
@@ -149,6 +155,7 @@ class _Hub:
 
     def failed(self, error: Exception) -> None:
         """Say that nothing can be served."""
+        self.broken = True
         self._tell(f"the locked assets can't be served: {error or type(error).__name__}", None)
 
     def tell_rest(self, *, failed: bool) -> None:
@@ -159,7 +166,7 @@ class _Hub:
         """
         if self._front is None:
             return
-        self._front.tell_refused()
+        self._front.tell_rest(failed=failed)
         for name, paths in self._front.lacking.items() if failed else ():
             asset = self.lock.assets.get(name)
             if asset is None or not isinstance(asset.request, HubRequest):
@@ -170,7 +177,7 @@ class _Hub:
                 self._tell(
                     f"the program asked for {', '.join(map(repr, left[:3]))}{more} of {name!r}, "
                     "which its request leaves out",
-                    f"cas add {typed(name)} --include PATTERN takes other files",
+                    f"cas add {typed(name)} {_with_one_more(asset.request)}",
                 )
 
 
@@ -179,11 +186,19 @@ def _left_out(request: HubRequest, path: str) -> bool:
     return not taken or any(fnmatchcase(path, one) for one in request.exclude)
 
 
+def _with_one_more(request: HubRequest) -> str:
+    """Return the options that take a file more; options given replace what a request had."""
+    if not request.include:
+        return "--exclude PATTERN leaves out other files"
+    had = " ".join(f"--include {typed(one)}" for one in request.include)
+    return f"{had} --include FILE takes FILE too"
+
+
 def _bring(project: Project, *, frozen: bool, progress: Progress) -> None:
     """Pull what is locked and not here; views that a person's own files block are no error."""
     kept = warm.load(project.root)
     new = kept is not None and 0 <= time.time() - kept.stamp < A_DAY
-    if kept and new and all(warm.in_place(project.root, one) for one in kept.assets.values()):
+    if kept and new and kept.in_place(project.root):
         return
     from cas import installer
 
