@@ -20,10 +20,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from itertools import pairwise
+from operator import ge, itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from .digest import Digest, hash_bytes, is_digest, parse_digest
+from .digest import Digest, hash_bytes, parse_digest
 from .errors import ListingError
 
 if TYPE_CHECKING:
@@ -46,7 +46,10 @@ HEADER = b"# cas-tree 1\n"
 MAX_PART = 255  # bytes, what file systems take for one name
 MAX_PATH = 1024  # bytes
 
+# almost every path is of this form, and is right unless it is long
+_PLAIN = re.compile(r"[0-9A-Za-z_-][0-9A-Za-z_.-]*(?:/[0-9A-Za-z_-][0-9A-Za-z_.-]*)*").fullmatch
 _CONTROL = re.compile("[\\\\\x00-\x1f\x7f-\x9f]")
+_LINE = re.compile(r"^([0-9a-f]{64})  (.*)\n", re.MULTILINE)
 _STRANGE = re.compile(r'[:*?"<>|]')
 _WINDOWS = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])( *\..*)?")
 
@@ -67,9 +70,8 @@ class Listing:
     @classmethod
     def of(cls, entries: Iterable[tuple[str, Digest]]) -> Listing:
         """Make a listing; raise ListingError on an unsafe, repeated or contradictory path."""
-        ordered = sorted(
-            (Entry(path, digest) for path, digest in entries), key=lambda e: _key(e.path)
-        )
+        # the order of characters is that of their UTF-8 bytes
+        ordered = sorted(map(Entry._make, entries), key=itemgetter(0))
         if not ordered:
             raise ListingError("a tree needs at least one file, found none")
         _check_order([entry.path for entry in ordered])
@@ -85,22 +87,22 @@ class Listing:
         if not data.endswith(b"\n"):
             raise ListingError("listing: the last line is cut off")
         try:
-            lines = data[len(HEADER) : -1].decode().split("\n")
+            text = data[len(HEADER) :].decode()
         except UnicodeDecodeError as error:
             raise ListingError(f"listing: not UTF-8 at byte {len(HEADER) + error.start}") from None
-        entries = []
-        for number, line in enumerate(lines, 2):
-            if line[64:66] != "  " or not is_digest(line[:64]):
-                raise ListingError(
-                    f"listing, line {number}: expected '<64 hex>  <path>', found {line[:80]!r}"
-                )
-            entries.append(Entry(line[66:], Digest(line[:64])))
+        found = _LINE.findall(text)
+        if not found or len(found) != text.count("\n"):
+            lines = enumerate(text[:-1].split("\n"), 2)
+            number, line = next(pair for pair in lines if not _LINE.fullmatch(pair[1] + "\n"))
+            raise ListingError(
+                f"listing, line {number}: expected '<64 hex>  <path>', found {line[:80]!r}"
+            )
+        entries = tuple(Entry(path, Digest(digest)) for digest, path in found)
         paths = [entry.path for entry in entries]
         _check_order(paths)
-        keys = [_key(path) for path in paths]
-        if any(a >= b for a, b in pairwise(keys)):
+        if any(map(ge, paths, paths[1:])):
             raise ListingError("listing: the paths are not sorted by their bytes")
-        return cls(tuple(entries))
+        return cls(entries)
 
     def data(self) -> bytes:
         """Return the canonical text."""
@@ -151,6 +153,8 @@ def parse_tree_id(text: object) -> Digest:
 
 def check_path(path: str) -> None:
     """Raise ListingError if *path* could leave its directory, or break the format."""
+    if len(path) <= MAX_PART and _PLAIN(path):
+        return
     reason = None
     try:
         size = len(path.encode())
@@ -230,10 +234,6 @@ def _above(path: str) -> Iterator[str]:
         yield path
 
 
-def _key(path: str) -> bytes:
-    return path.encode("utf-8", "surrogatepass")
-
-
 def _check_order(paths: list[str]) -> None:
     known = set()
     for path in paths:
@@ -241,9 +241,10 @@ def _check_order(paths: list[str]) -> None:
         if path in known:
             raise ListingError(f"path {path!r}: it is listed twice")
         known.add(path)
+    seen: set[str] = set()
     for path in paths:
-        cut = path.find("/")
-        while cut > 0:
-            if path[:cut] in known:
-                raise ListingError(f"path {path!r}: {path[:cut]!r} is a file beside it")
-            cut = path.find("/", cut + 1)
+        directory = path
+        while (directory := directory.rpartition("/")[0]) and directory not in seen:
+            seen.add(directory)
+            if directory in known:
+                raise ListingError(f"path {path!r}: {directory!r} is a file beside it")

@@ -20,6 +20,7 @@ from cas.errors import CasError, Edited, IntegrityError, NotPulled, Offline, Sto
 from cas.project import forget_current
 from cas.store import open_store, read_listing
 from tests.hubserver import Hub
+from tests.scratch import move_in
 
 A, B, CSV = "data/a.parquet", "data/b.parquet", "rows.csv"
 NAME = "datasets/o/Corpus"
@@ -56,11 +57,7 @@ def hub(tmp_path, monkeypatch, server, made):
     """A Hub with a dataset, and an empty project that is the working directory."""
     from huggingface_hub import constants
 
-    for name in ("CACHE", "DATA", "CONFIG"):
-        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name))
-    monkeypatch.setenv("CAS_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    move_in(monkeypatch, tmp_path)
     monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
     monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf/hub"))
@@ -300,6 +297,48 @@ def test_a_listing_that_is_not_the_locked_one_is_refused(hub, fs, tmp_path, monk
     with pytest.raises(IntegrityError):
         fs.open(f"corpus/{A}")
     assert not open_store(tmp_path / "another").has("0" * 64)
+
+
+def test_a_squashed_history_serves_while_the_branch_has_the_locked_files(hub, fs, made):
+    cas.add("o/Corpus", no_pull=True)
+    hub.repos[("dataset", "o/Corpus")].squash()
+    forget_current()
+    hub.reset_log()
+    assert fs.cat_file(f"corpus/{A}") == made[A]
+    assert hub.count(kind="resolve") == 1
+
+
+def test_a_squashed_history_that_moved_on_is_told_as_pull_tells_it_and_a_remote_serves(
+    hub, fs, made, tmp_path, monkeypatch
+):
+    cas.add("o/Corpus")
+    command("remote", "add", "lab", f"file://{tmp_path}/lab")
+    command("push")
+    repo = hub.repos[("dataset", "o/Corpus")]
+    repo.commit({A: made[B]}, "two")
+    repo.squash()
+    shutil.rmtree("assets/datasets")
+    (tmp_path / "lab").rename(tmp_path / "away")
+    for number in range(2):  # where the listing is here, and where it is not
+        monkeypatch.setenv("CAS_STORE", str(tmp_path / f"empty-{number}"))
+        forget_current()
+        fs.invalidate_cache()
+        if number == 0:
+            (tmp_path / "away").rename(tmp_path / "lab")
+            fs.ls("corpus")
+            (tmp_path / "lab").rename(tmp_path / "away")
+        with pytest.raises(CasError) as pulled:
+            cas.pull()
+        with pytest.raises(CasError) as read:
+            fs.cat_file(f"corpus/{A}")
+        assert type(read.value) is type(pulled.value)
+        assert read.value.hint == pulled.value.hint
+        head = str(pulled.value).partition("found")[0]
+        assert "'datasets/o/Corpus' at o/Corpus@" in head
+        assert str(read.value).startswith(head)
+    (tmp_path / "away").rename(tmp_path / "lab")
+    fs.invalidate_cache()
+    assert fs.cat_file(f"corpus/{A}") == made[A]
 
 
 def test_wrong_bytes_are_fetched_again_once_and_never_kept(hub, fs, made):

@@ -7,7 +7,8 @@ Calls that only Linux has (``syncfs``, reflink, ``sync_file_range``, ``renameat2
 portable way beside them, here and nowhere else.
 
 ``names`` whose a temporary file is · ``sync`` durability · ``write`` names that appear whole ·
-``copies`` shared blocks or bytes · ``mutex`` what waits for what · ``probe`` what can be kept where
+``plain`` small files that others may have put there · ``copies`` shared blocks or bytes ·
+``mutex`` what waits for what · ``probe`` what can be kept where
 """
 
 from cas.files.copies import copy_file, copy_range, reflink, reflink_fd
@@ -23,6 +24,7 @@ from cas.files.names import (
     writer_is_alive,
     writer_is_dead,
 )
+from cas.files.plain import read_plain
 from cas.files.probe import folds_case, kept_mode
 from cas.files.sync import FSYNC_MANY, fsync_dir, named, start_writeback, sync_all, sync_open
 from cas.files.write import (
@@ -39,7 +41,7 @@ from cas.files.write import (
 __all__ = [
     "FSYNC_MANY", "NO_LINKS", "PREFIX", "copy_file", "copy_range", "discard", "exchange",
     "file_system", "folds_case", "fsync_dir", "hold", "host", "is_temporary", "kept_mode",
-    "locks_hold", "make_dirs", "mode_beside", "named", "reflink", "reflink_fd", "remove_tree",
-    "replace", "replace_symlink", "start_writeback", "sweep", "sync_all", "sync_open",
-    "temporary_name", "umask", "write_new", "writer_is_alive", "writer_is_dead",
+    "locks_hold", "make_dirs", "mode_beside", "named", "read_plain", "reflink", "reflink_fd",
+    "remove_tree", "replace", "replace_symlink", "start_writeback", "sweep", "sync_all",
+    "sync_open", "temporary_name", "umask", "write_new", "writer_is_alive", "writer_is_dead",
 ]  # fmt: skip

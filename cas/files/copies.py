@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import sys
 
 __all__ = ["copy_file", "copy_range", "reflink", "reflink_fd"]
@@ -17,8 +18,11 @@ Path = str | os.PathLike[str]
 
 
 def reflink(source: Path, target: Path) -> bool:
-    """Make the new file *target* share *source*'s blocks; say whether the file system can."""
-    source_fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    """Make the new file *target* share *source*'s blocks; say whether the file system can.
+
+    Raises OSError for a link.
+    """
+    source_fd = _open(source, os.O_NOFOLLOW)
     try:
         return reflink_fd(source_fd, target)
     finally:
@@ -40,9 +44,12 @@ def reflink_fd(source: int, target: Path) -> bool:
     return True
 
 
-def copy_file(source: Path, target: Path) -> None:
-    """Make the new file *target* with *source*'s bytes: shared blocks, else a copy."""
-    source_fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+def copy_file(source: Path, target: Path, *, follow: bool = True) -> None:
+    """Make the new file *target* with *source*'s bytes: shared blocks, else a copy.
+
+    Raises OSError where *source* is no regular file, or a link and not to *follow*.
+    """
+    source_fd = _open(source, 0 if follow else os.O_NOFOLLOW)
     try:
         target_fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -57,6 +64,14 @@ def copy_file(source: Path, target: Path) -> None:
             os.close(target_fd)
     finally:
         os.close(source_fd)
+
+
+def _open(source: Path, flags: int) -> int:
+    fd = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "it is no regular file", os.fspath(source))
+    return fd
 
 
 def copy_range(source: int, target: int, offset: int, length: int) -> int:

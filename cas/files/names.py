@@ -7,10 +7,12 @@ directory that was renamed aside keeps its old time, and a build may take days.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
 import zlib
+from contextlib import suppress
 from functools import cache
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
 
 PREFIX = ".cas-"
 STRANGER_KEEPS = 86400  # seconds that a temporary file of another host is left alone
+DEEPEST = 600  # directories in each other; a path of 1,024 bytes has no more
 
 Path = str | os.PathLike[str]
 
@@ -88,7 +91,20 @@ def _writer_lives(name: str) -> bool | None:
         return True
     except (OSError, OverflowError):
         return None
-    return True
+    return not _has_ended(int(pid))
+
+
+def _has_ended(pid: int) -> bool:
+    """Say whether a process is only a number that nobody takes back.
+
+    The first process of a container may never ask how those ended that lost their parent.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            state = file.read().rpartition(b") ")[2][:1]
+        return state == b"Z" and len(os.listdir(f"/proc/{pid}/task")) == 1  # its only thread
+    except OSError:
+        return False
 
 
 def sweep(directory: Path) -> int:
@@ -132,29 +148,40 @@ def discard(path: Path) -> None:
 def remove_tree(path: Path) -> None:
     """Remove a directory and what is in it, read-only directories too (ours are 0555).
 
-    What another process removes meanwhile is no error.
+    What another process removes meanwhile is no error. What lies in it is gone into by
+    descriptor: whoever puts a link in a directory's place meanwhile leads nobody elsewhere.
     """
     try:
-        if not stat.S_ISDIR(os.lstat(path).st_mode):
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            _empty(path, None, 0)
+            os.rmdir(path)
+        else:
             os.unlink(path)
-            return
-        try:
-            os.chmod(path, 0o700)
-        except PermissionError:
-            pass
-        with os.scandir(path) as entries:
-            inside = [(e.path, e.is_dir(follow_symlinks=False)) for e in entries]
-    except FileNotFoundError:
-        return
-    for inner, is_directory in inside:
-        if is_directory:
-            remove_tree(inner)
-            continue
-        try:
-            os.unlink(inner)
-        except FileNotFoundError:
-            pass
-    try:
-        os.rmdir(path)
     except FileNotFoundError:
         pass
+
+
+def _empty(name: Path, above: int | None, depth: int) -> None:
+    """Remove what is in a directory of the one that is open as *above*."""
+    if depth > DEEPEST:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), os.fspath(name))
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        fd = os.open(name, flags, dir_fd=above)
+    except PermissionError:  # our own, closed to us; never root's
+        os.chmod(name, 0o700, dir_fd=above)
+        fd = os.open(name, flags, dir_fd=above)
+    try:
+        with suppress(PermissionError):
+            os.fchmod(fd, 0o700)
+        with os.scandir(fd) as entries:
+            inside = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        for inner, is_directory in inside:
+            with suppress(FileNotFoundError):
+                if is_directory:
+                    _empty(inner, fd, depth + 1)
+                    os.rmdir(inner, dir_fd=fd)
+                else:
+                    os.unlink(inner, dir_fd=fd)
+    finally:
+        os.close(fd)

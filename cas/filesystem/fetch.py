@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from cas.errors import CasError, IntegrityError, NotPulled, SourceError, StoreError, typed
 from cas.filesystem.place import Files, Names
@@ -26,6 +26,7 @@ from cas.project.bad import tell_if_bad
 from cas.request import HubRequest
 from cas.resolver.lock import announced
 from cas.store import (
+    Spoiled,
     announce,
     end,
     one_download,
@@ -40,7 +41,7 @@ from cas.store import (
 from cas.warm import tree_of_link
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from cas.digest import Digest
     from cas.hub import Snapshot
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from cas.store import Store
 
 __all__ = ["Locked"]
+
+_Brought = TypeVar("_Brought")
 
 SILENT = 60.0  # seconds; each try to reach a Hub that can't be reached takes some
 
@@ -146,9 +149,11 @@ class Locked:
     def _size_here(self, digest: Digest) -> int | None:
         for store in self.project.stores.readable:
             try:
-                return os.lstat(store.object(digest)).st_size
+                status = os.lstat(store.object(digest))
             except OSError:
                 continue
+            if not store.is_foreign(status) or _is_right(store, digest):
+                return status.st_size
         return None
 
     def _sizes_of_tree(self, asset: Asset) -> dict[str, int] | None:
@@ -170,7 +175,7 @@ class Locked:
     def _here(self, digest: Digest) -> str | None:
         """Return where an object is, in any store that can be read; its bytes are proved."""
         for store in self.project.stores.readable:
-            if digest in usable(store, {digest: None}):
+            if _is_right(store, digest):
                 return store.object(digest)
         return None
 
@@ -184,7 +189,9 @@ class Locked:
 
     def _listing_again(self, asset: Asset) -> Listing:
         """Have the locked listing from a remote, or make it of what the Hub has, and keep it."""
-        store = self._store_for(asset, "its listing is")
+        return self._bring(asset, "its listing is", lambda at: self._listing_into(at, asset))
+
+    def _listing_into(self, store: Store, asset: Asset) -> Listing:
         with self._held(store, asset):
             bringer = self._bringer(store)
             listing = bringer.remotes.listing(bringer, asset.tree, files=asset.files)
@@ -203,7 +210,24 @@ class Locked:
 
     def _fetch(self, asset: Asset, path: str, digest: Digest) -> str:
         """Bring one file into the store, and return where it is."""
-        store = self._store_for(asset, f"{path!r} is")
+        return self._bring(
+            asset, f"{path!r} is", lambda at: self._fetch_into(at, asset, path, digest)
+        )
+
+    def _bring(self, asset: Asset, what: str, bring: Callable[[Store], _Brought]) -> _Brought:
+        """Bring something of an asset into its store and return it.
+
+        Where another user of a shared store spoilt a name there, it goes to the user's own.
+        """
+        store = self._store_for(asset, what)
+        try:
+            return bring(store)
+        except Spoiled:
+            if store is not self.project.store:
+                raise
+            return bring(self.project.stores.make_own())
+
+    def _fetch_into(self, store: Store, asset: Asset, path: str, digest: Digest) -> str:
         with one_download(store, digest, f"{asset.name}: {path}", QUIET):
             if found := self._here(digest):
                 return found  # another thread or process brought it
@@ -292,6 +316,14 @@ class Locked:
             settle(store, root, path=project.root, lock=None, trees=trees, keep_experiments=True)
         finally:
             end(call)
+
+
+def _is_right(store: Store, digest: Digest) -> bool:
+    """Say whether a store has an object, its bytes proved; another user's wrong one is none."""
+    try:
+        return digest in usable(store, {digest: None})
+    except Spoiled:
+        return False
 
 
 @contextmanager

@@ -14,12 +14,12 @@ from cas.errors import StoreError
 from cas.files import discard, replace, temporary_name
 from cas.store import index
 from cas.store.reading import read_listing
-from cas.warm import make_cache_dir, private_mark
+from cas.warm import is_marked, make_cache_dir, private_mark
 
 if TYPE_CHECKING:
     from cas.store.layout import Store
 
-__all__ = ["Spoiled", "is_marked", "mark_bad", "quarantine", "unmark"]
+__all__ = ["Spoiled", "mark_bad", "quarantine", "unmark"]
 
 
 class Spoiled(StoreError):
@@ -60,7 +60,7 @@ def quarantine(store: Store, digest: Digest, seen: os.stat_result | None = None)
         discard(target)
         return
     for tree, _ in store.trees():
-        if not os.path.lexists(store.tree(tree) + ".bad") and _names_it(store, tree, digest):
+        if not is_marked(store.tree(tree)) and _names_it(store, tree, digest):
             mark_bad(store, tree, f"its object {digest} is damaged")
 
 
@@ -110,12 +110,6 @@ def mark_bad(store: Store, digest: Digest, reason: str) -> None:
         replace(private_mark(store.tree(digest)), text)
     except OSError:
         pass  # who asks is told all the same
-
-
-def is_marked(store: Store, digest: Digest) -> bool:
-    """Say whether a tree is marked as damaged, in its store or by this user."""
-    tree = store.tree(digest)
-    return os.path.lexists(tree + ".bad") or os.path.lexists(private_mark(tree))
 
 
 def unmark(store: Store, digest: Digest) -> None:

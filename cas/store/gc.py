@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GRACE", "Collected", "collect"]
 
-GRACE = timedelta(days=14)
+GRACE: timedelta = timedelta(days=14)
 GONE_KEEPS = timedelta(days=30)
 """A project whose directory is gone from this machine is remembered that long."""
 STRANGER_KEEPS = timedelta(days=90)
@@ -59,6 +59,8 @@ class Collected:
     bytes: int = 0
     only_copies: list[str] = field(default_factory=list)
     """Trees that stay because no other source is known to have them (``--local-too``)."""
+    failed: StoreError | None = None
+    """Why nothing was removed from the shared store; the counts are of the user's own then."""
 
     def with_more(self, other: Collected) -> Collected:
         """Return what both gcs removed."""
@@ -68,7 +70,13 @@ class Collected:
             self.trees + other.trees,
             self.bytes + other.bytes,
             self.only_copies + other.only_copies,
+            self.failed or other.failed,
         )
+
+    def raise_if_incomplete(self) -> None:
+        """Raise why a store could not be collected."""
+        if self.failed:
+            raise self.failed
 
     def json(self) -> dict[str, Any]:
         """Return it as ``cas gc --json`` says it."""
@@ -192,7 +200,7 @@ class _Work:
             if record is None and self._mark_killed(root, place):
                 self.over.add(place)
             elif not self.result.dry_run:
-                discard(place)
+                _take_away(place)
         if record is None:
             return
         here = record.machine == host()
@@ -363,6 +371,19 @@ class _Work:
                 listing = trees.rebuilt_listing(self.store, digest)
                 if listing:
                     trees.keep_listing(self.store, listing)
+
+
+def _take_away(place: str) -> None:
+    """Remove the file of a call; a link that its directory gave way to leads nowhere else."""
+    directory, _, name = place.rpartition("/")
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.unlink(name, dir_fd=fd)
+        finally:
+            os.close(fd)
+    except OSError:
+        pass  # another user's, or gone
 
 
 def _last_use(path: str) -> float:

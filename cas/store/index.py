@@ -60,7 +60,7 @@ def known(store: Store, digests: Iterable[Digest]) -> dict[Digest, Known]:
             part = wanted[start : start + _BATCH]
             marks = ",".join("?" * len(part))
             rows = connection.execute(f"{_SELECT} WHERE digest IN ({marks})", part)
-            found |= {digest: Known(*rest) for digest, *rest in rows}
+            found |= {row[0]: Known._make(row[1:]) for row in rows}
         return found
 
     return (_with(store, ask) if wanted else None) or {}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cas.digest import CHUNK, Digest, Sums, hash_bytes, hash_fd, open_to_read, sums_of
 from cas.errors import StoreError
+from cas.files import named
 from cas.store.objects import usable
 
 if TYPE_CHECKING:
@@ -55,16 +56,18 @@ def add_file(
 
     Raises:
         StoreError: it is no regular file, or changes while it is read.
+        OSError: of the file itself where its ``filename`` is *path*, else of the store.
     """
     fd = open_to_read(path, dir_fd=dir_fd)
     try:
-        before = os.fstat(fd)
-        if not stat.S_ISREG(before.st_mode):
-            raise StoreError(f"{path!r} is no regular file")
-        if before.st_size <= SMALL and not move:
-            sums, staged = _take_small(store, staging, fd, path, before)
-        else:
-            sums, staged = _take_large(store, staging, fd, path, before, dir_fd, move=move)
+        with named(path):
+            before = os.fstat(fd)
+            if not stat.S_ISREG(before.st_mode):
+                raise StoreError(f"{path!r} is no regular file")
+            if before.st_size <= SMALL and not move:
+                sums, staged = _take_small(store, staging, fd, path, before)
+            else:
+                sums, staged = _take_large(store, staging, fd, path, before, dir_fd, move=move)
     finally:
         os.close(fd)
     if staged:

@@ -86,14 +86,15 @@ class Publisher:
         directories = {self._store.root, self._store.place("objects")}
         try:
             for staged in batch:
-                if staged.sums is None:
+                sums = staged.sums
+                if sums is None:
                     raise StoreError(f"{staged.path} was not proved before it was to be published")
-                inode = _name(self._store, staged, staged.sums)
-                directories.add(os.path.dirname(self._store.object(staged.sums.sha256)))
-                if inode == staged.inode:
-                    names[staged.sums.sha256] = Known(
-                        staged.sums.size, staged.mtime_ns, staged.inode, staged.sums.xxh3
-                    )
+                directory = self._store.place("objects", sums.sha256[:2])
+                if directory not in directories:
+                    self._store.make_dir(directory)
+                    directories.add(directory)
+                if _name(self._store, staged, sums) == staged.inode:
+                    names[sums.sha256] = Known(sums.size, staged.mtime_ns, staged.inode, sums.xxh3)
         except BaseException:
             self._staged = batch
             self.give_up()
@@ -223,7 +224,6 @@ def prove(store: Store, digest: Digest) -> Known | None:
 def _name(store: Store, staged: Staged, sums: Sums) -> int:
     """Give a staged file its name; return the inode that has it now."""
     final = store.object(sums.sha256)
-    store.make_dir(os.path.dirname(final))
     for _ in range(3):
         try:
             os.link(staged.path, final)
@@ -248,7 +248,8 @@ def _name(store: Store, staged: Staged, sums: Sums) -> int:
             and status.st_size == sums.size
             and (not store.is_foreign(status) or usable(store, {sums.sha256: sums.size}))
         ):
-            _renew(store, sums.sha256, status)
+            if _renew(store, sums.sha256, status) is None and not os.path.lexists(final):
+                continue  # the same
             discard(staged.path)
             return status.st_ino
         quarantine(store, sums.sha256, status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from cas.digest import Digest, hash_bytes, open_to_read
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from cas.store.layout import Store
 
 __all__ = ["Vanished", "read_listing", "read_object"]
+
+
+MOST = 1 << 30  # bytes of a listing: eight million files
 
 
 class Vanished(StoreError):
@@ -42,7 +46,7 @@ def read_listing(store: Store, digest: Digest) -> Listing | None:
     try:
         with open(open_to_read(store.object(digest)), "rb") as file:
             data = file.read(len(HEADER))
-            if data != HEADER:
+            if data != HEADER or os.fstat(file.fileno()).st_size > MOST:
                 return None  # whatever it is, it is not read into memory
             data += file.read()
         return Listing.parse(data) if hash_bytes(data) == digest else None

@@ -2,10 +2,10 @@
 
 ``recipes/ab/<62 hex>`` is a sealed table, named by the key: ``{"files": {name: digest}}``
 and whatever else whoever made it wants to know again. In a shared store each user has his own,
-``<62 hex>.<uid>``. A hint is believed only where every object that it names is here and usable,
-and, of another user, only where the users trust one another: nothing else says that those objects
-are what the recipe makes. It is no root: gc collects what it names as if it were not there, and
-then the hint too.
+``<62 hex>.<uid>``. A hint is believed only where every object that it names is here and usable, or
+a tree of them stands whole, and, of another user, only where the users trust one another: nothing
+else says that those objects are what the recipe makes. It is no root: gc collects what it names
+as if it were not there, and then the hint too.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from cas.digest import Digest, is_digest, parse_digest
-from cas.files import discard, replace
+from cas.files import discard, read_plain, replace
 from cas.store.damage import Spoiled
 from cas.store.objects import usable
 from cas.store.seal import seal, unseal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from cas.store.layout import Store
 
-__all__ = ["recall", "remember", "sweep_hints"]
+__all__ = ["noted", "recall", "remember", "sweep_hints"]
 
 ROOM = "recipes"
+MOST = 64 << 20  # bytes of a hint
 
 
 def remember(store: Store, key: Digest, table: Mapping[str, Any]) -> None:
@@ -38,14 +39,14 @@ def remember(store: Store, key: Digest, table: Mapping[str, Any]) -> None:
     replace(place, seal({"key": key, **table}), mode=0o644)
 
 
+def noted(store: Store, key: Digest) -> dict[str, Any] | None:
+    """Return what was noted of *key*, or None; whether its objects are there is not looked at."""
+    return next(_believed(store, key), None)
+
+
 def recall(store: Store, key: Digest) -> dict[str, Any] | None:
     """Return what was noted of *key*, or None; a hit only if its objects are all usable."""
-    for place in _places(store, key):
-        table = _read(place)
-        if table is None or table.pop("key", None) != key:
-            continue
-        if store.trust != "group" and store.is_foreign(os.lstat(place)):
-            continue
+    for table in _believed(store, key):
         files: dict[str, Digest] = table["files"]
         wanted: dict[Digest, int | None] = dict.fromkeys(files.values())
         try:
@@ -54,6 +55,16 @@ def recall(store: Store, key: Digest) -> dict[str, Any] | None:
         except Spoiled:
             continue
     return None
+
+
+def _believed(store: Store, key: Digest) -> Iterator[dict[str, Any]]:
+    """Yield what this user, or one who is trusted, noted of *key*."""
+    for place in _places(store, key):
+        table = _read(place)
+        if table is None or table.pop("key", None) != key:
+            continue
+        if store.trust == "group" or not store.is_foreign(os.lstat(place)):
+            yield table
 
 
 def sweep_hints(store: Store) -> None:
@@ -83,8 +94,7 @@ def _places(store: Store, key: Digest) -> list[str]:
 
 def _read(place: str) -> dict[str, Any] | None:
     try:
-        with open(place, "rb") as file:
-            table = unseal(file.read())
+        table = unseal(read_plain(place, MOST))
         table["files"] = {str(name): parse_digest(d) for name, d in table["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from cas.digest import Digest, is_digest
 from cas.errors import StoreError
-from cas.files import discard, fsync_dir, hold, host, is_temporary, replace, writer_is_alive
+from cas.files import (
+    discard,
+    fsync_dir,
+    hold,
+    host,
+    is_temporary,
+    read_plain,
+    replace,
+    writer_is_alive,
+)
 from cas.store.seal import seal, unseal
 
 if TYPE_CHECKING:
@@ -38,6 +47,10 @@ __all__ = [
 
 GENERATIONS = 3
 SEEN_NOTED = timedelta(days=1)
+MOST = 1 << 30  # bytes of what names trees; one takes 69
+
+_durable: dict[str, tuple[int, int]] = {}
+"""The root.json files whose names this process has synced, by inode and time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +82,14 @@ class Call:
 def shared_gc_mutex(store: Store) -> Iterator[None]:
     """Hold the gc mutex with others: no gc marks or sweeps meanwhile."""
     store.make_dir(store.place("mutex"))
-    with hold(store.place("mutex", "gc"), shared=True):
+    place = store.place("mutex", "gc")
+    with hold(place, shared=True, wait=False) as held:
+        if held:
+            yield
+            return
+    if store.tell:
+        store.tell(f"a gc or drop runs in the store, or another process holds {place}: waiting")
+    with hold(place, shared=True):
         yield
 
 
@@ -140,7 +160,7 @@ def _settle(
         host(), path, lock, wanted, held,
     )  # fmt: skip
     if old is not None and same and now - old.last_seen < SEEN_NOTED:
-        fsync_dir(os.path.dirname(place))  # whoever wrote it may have been killed before that
+        _make_durable(place)
         return
     generations = old.generations if old else ()
     if old and old.trees != wanted:
@@ -171,15 +191,32 @@ def _settle(
         raise StoreError(f"root {place}: it does not read back as it was written")
 
 
+def _make_durable(place: str) -> None:
+    """Sync the name of a root.json that is right: its writer may have been killed before that.
+
+    Once for each that this process finds there; whoever saves many runs finds the same one.
+    """
+    status = os.stat(place)
+    which = status.st_ino, status.st_mtime_ns
+    if _durable.get(place) != which:
+        fsync_dir(os.path.dirname(place))
+        _durable[place] = which
+
+
 def end(call: Call) -> None:
     """Take an announcement back: root.json names what it named, or the call failed."""
     discard(call.path)
 
 
 def root_ids(store: Store) -> list[str]:
-    """Return the ids of all roots."""
+    """Return the ids of all roots; a link is none, wherever another user lets it lead."""
     try:
-        return sorted(name for name in os.listdir(store.place("roots")) if is_root_id(name))
+        with os.scandir(store.place("roots")) as entries:
+            return sorted(
+                entry.name
+                for entry in entries
+                if is_root_id(entry.name) and entry.is_dir(follow_symlinks=False)
+            )
     except FileNotFoundError:
         return []
 
@@ -220,8 +257,7 @@ def read_sealed(place: str) -> dict[str, Any] | None:
     Raises StoreError if it is damaged.
     """
     try:
-        with open(place, "rb") as file:
-            return unseal(file.read())
+        return unseal(read_plain(place, MOST))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

@@ -19,7 +19,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from cas.errors import StoreError, UsageError
-from cas.files import fsync_dir, sync_all, write_new
+from cas.files import fsync_dir, hold, sync_all, write_new
 from cas.store.layout import FOR_GROUP, ROOMS, open_store
 
 if TYPE_CHECKING:
@@ -69,8 +69,11 @@ def share_store(directory: str, group: str) -> Store:
     directories = list(_directories(store))
     for path in directories:
         _open_to(path, gid, FOR_GROUP)
+    with hold(store.place("mutex", "gc")):
+        pass  # it is made, so that no other user makes it
     for entry in os.scandir(store.place("mutex")):
-        _open_to(entry.path, gid, 0o664)
+        if entry.is_file(follow_symlinks=False):
+            _open_to(entry.path, gid, 0o664)
     _open_to(store.place("VERSION"), gid, 0o644)
     try:
         write_new(store.place(SETTINGS), _TEXT, mode=0o644)
@@ -94,15 +97,23 @@ def _directories(store: Store) -> Iterator[str]:
 
 
 def _open_to(path: str, gid: int, mode: int) -> None:
+    """Open a file or directory of the store to the group; never what a link there leads to."""
     try:
-        os.chown(path, -1, gid, follow_symlinks=False)
-        os.chmod(path, mode)
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            status = os.fstat(fd)
+            if (stat.S_IMODE(status.st_mode), status.st_gid) == (mode, gid):
+                return
+            os.fchown(fd, -1, gid)
+            os.fchmod(fd, mode)
+            found = stat.S_IMODE(os.fstat(fd).st_mode)
+        finally:
+            os.close(fd)
     except OSError as error:
         raise StoreError(
             f"{path} can't be given to the group {group_name(gid)}: {error.strerror}",
             hint="a member of that group who owns the store can do it, or root",
         ) from None
-    found = stat.S_IMODE(os.stat(path).st_mode)
     if found != mode:  # the system drops setgid where this account is not of the group
         raise StoreError(
             f"{path}: expected mode {mode:04o} for the group {group_name(gid)}, found {found:04o}",

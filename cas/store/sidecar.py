@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LOCAL", "Sidecar", "note_remote", "only_copy", "read_sidecar", "remotes_of"]
 
+MOST = 1 << 30  # bytes; a file takes about ten
 LOCAL: Mapping[str, Any] = {"local": True}
 """The origin of a local import, and of a tree whose sidecar was lost."""
 
@@ -53,15 +54,15 @@ class Sidecar:
 def read_sidecar(store: Store, digest: Digest) -> Sidecar | None:
     """Return the sidecar of a tree, or None if it is lost or unreadable."""
     try:
-        with open(store.tree(digest) + ".json", "rb") as file:
-            table = unseal(file.read())
+        table = unseal(files.read_plain(store.tree(digest) + ".json", MOST))
         sizes = table["sizes"]
         directories = table["directories"]
         if (
             table["version"] != 1
             or table["tree"] != tree_id(digest)
             or not isinstance(table["origin"], dict)
-            or not all(type(size) is int and size >= 0 for size in sizes)
+            or not set(map(type, sizes)) <= {int}  # a million of them in a third of the time
+            or min(sizes, default=0) < 0
             or not all(type(mtime) is int for mtime in directories.values())
             or table["size"] != sum(sizes)
             or "" not in directories

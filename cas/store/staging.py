@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from cas.digest import CHUNK, Digest, Hasher, Sums, git_blob_hasher, open_to_read
@@ -28,12 +29,16 @@ from cas.files import (
 )
 
 if TYPE_CHECKING:
+    import hashlib
+
     from cas.store.layout import Store
 
 __all__ = ["Staged", "Staging"]
 
 THREADED_FROM = 16 << 20  # bytes of a download; below it a second thread costs more than it gives
 WRITEBACK = 32 << 20  # bytes between two requests to begin writing
+READ_ONLY = 0o444  # whatever the umask
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 UNKNOWN = "new"  # the key of what nothing is known of: nobody can go on with it
 
 
@@ -42,15 +47,15 @@ class Staging:
 
     def __init__(self, store: Store) -> None:
         store.need_writable()
-        self._store = store
         store.make_dir(store.place("staging"))
-        self._drawn = os.urandom(6).hex()
+        self._room = store.place("staging")
+        self._ours = f"{host()}-{os.getpid()}-{os.urandom(6).hex()}"
         self._count = itertools.count()
         self._partials: dict[str, list[str]] = {}
-        for name in os.listdir(store.place("staging")):
+        for name in os.listdir(self._room):
             key, dot, rest = name.partition(".")
             if key == UNKNOWN and writer_is_dead(name):
-                discard(store.place("staging", name))
+                discard(f"{self._room}/{name}")
             elif dot and rest and key:
                 self._partials.setdefault(key, []).append(name)
 
@@ -76,7 +81,7 @@ class Staging:
         target = self._path(UNKNOWN)
         try:
             os.link(path, target, src_dir_fd=dir_fd, follow_symlinks=False)
-            os.chmod(target, 0o444)
+            os.chmod(target, READ_ONLY)
             fd = open_to_read(target)
         except OSError:
             discard(target)
@@ -96,8 +101,7 @@ class Staging:
         return self._held(target, what, shared)
 
     def _path(self, key: str) -> str:
-        drawn = f"{self._drawn}{next(self._count):x}"
-        return self._store.place("staging", f"{key}.{host()}-{os.getpid()}-{drawn}")
+        return f"{self._room}/{key}.{self._ours}{next(self._count):x}"
 
     def _held(self, path: str, what: str, fd: int) -> Staged:
         try:
@@ -114,7 +118,7 @@ class Staging:
         """
         found = []
         for name in self._partials.pop(key, []):
-            partial = self._store.place("staging", name)
+            partial = f"{self._room}/{name}"
             try:
                 found.append((os.lstat(partial).st_size, name, partial))
             except OSError:
@@ -129,11 +133,14 @@ class Staging:
 
     def _take_over(self, name: str, partial: str, path: str) -> int | None:
         try:
-            if writer_is_dead(name):
+            status = os.lstat(partial)
+            if writer_is_dead(name) and (stat.S_ISREG(status.st_mode), status.st_uid) == (
+                True, os.geteuid(),
+            ):  # fmt: skip
                 os.rename(partial, path)  # of two that want it one gets it
                 os.chmod(path, 0o600)
-            else:
-                copy_file(partial, path)
+            else:  # it is written to, or another user could write to it
+                copy_file(partial, path, follow=False)
             return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
             discard(path)
@@ -152,6 +159,9 @@ class Staged:
         "_blob", "_fd", "_flushed", "_git_sha1", "_hasher", "_sha256", "_size", "_taken", "_what",
         "inode", "mtime_ns", "offset", "path", "sums",
     )  # fmt: skip
+
+    _hasher: Hasher | None
+    _blob: hashlib._Hash | None
 
     def __init__(
         self,
@@ -174,8 +184,7 @@ class Staged:
         self._flushed = 0
         self._taken = partial is not None
         if partial is None:
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._fd = os.open(path, flags, 0o600)
+            self._fd = os.open(path, _NEW, 0o600 if sha256 or git_sha1 else READ_ONLY)
         else:
             self._fd = partial
         if sha256 or git_sha1:  # else nobody can go on with it
@@ -202,13 +211,11 @@ class Staged:
         self._hash(data)
         self._advance(end)
 
-    def _put(self, data: bytes, at: int) -> None:
-        view = memoryview(data)
+    def _put(self, data: bytes | memoryview, at: int) -> None:
         with named(self.path):
-            while view:
-                count = os.pwrite(self._fd, view, at)
+            while (count := os.pwrite(self._fd, data, at)) < len(data):
                 at += count
-                view = view[count:]
+                data = memoryview(data)[count:]
 
     def put(self, data: bytes, sums: Sums) -> None:
         """Write the whole of a new file, whose sums are known, and finish."""
@@ -277,10 +284,12 @@ class Staged:
             with named(self.path):
                 os.utime(self._fd)
             status = os.fstat(self._fd)
-        with named(self.path):
-            os.fchmod(self._fd, 0o444)
+        if stat.S_IMODE(status.st_mode) != READ_ONLY:
+            with named(self.path):
+                os.fchmod(self._fd, READ_ONLY)
         self.inode, self.mtime_ns = status.st_ino, status.st_mtime_ns
         self.sums = sums
+        self._hasher = self._blob = None  # thousands wait to be published, 2 KB each
 
     @property
     def fd(self) -> int:
@@ -301,7 +310,7 @@ class Staged:
             discard(self.path)
 
     def _start(self) -> None:
-        self._hasher: Hasher | None = None
+        self._hasher = None
         self._blob = None
         if self._git_sha1 is not None and self._size is not None:
             self._blob = git_blob_hasher(self._size)

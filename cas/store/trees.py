@@ -25,14 +25,15 @@ from cas.files import (
     temporary_name,
 )
 from cas.listing import Listing, tree_id, twins
-from cas.store.damage import Spoiled, is_marked, unmark
+from cas.store.damage import Spoiled, unmark
+from cas.store.durable import make_durable
 from cas.store.intake import add_bytes
 from cas.store.objects import Publisher
 from cas.store.reading import Vanished
 from cas.store.sidecar import Sidecar
 from cas.store.staging import Staging
 from cas.store.whole import mtimes, mtimes_fit, standing, walk
-from cas.warm import private_mark
+from cas.warm import is_marked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -45,7 +46,6 @@ __all__ = [
     "keep_listing",
     "link_object",
     "listing_of",
-    "make_durable",
     "rebuilt_listing",
 ]
 
@@ -104,7 +104,7 @@ def build(
         discard(work)
     make_durable(store, [digest])
     keep_listing(store, listing)
-    if is_marked(store, digest):  # not before the good tree has its name for good
+    if is_marked(final):  # not before the good tree has its name for good
         unmark(store, digest)
         fsync_dir(parent)
     if not mtimes_fit(final, sidecar):  # theirs was first, and is kept
@@ -145,27 +145,6 @@ def check_twins(store: Store, paths: Iterable[str]) -> None:
             f"{store.root} does not tell their names apart",
             hint="CAS_STORE=DIR names a store on another file system",
         )
-
-
-def make_durable(store: Store, digests: Iterable[Digest] | None = None) -> None:
-    """Sync the names of trees that stand: whoever made them may have been stopped before that.
-
-    Call it before a view is pointed at a tree that was found (I3). Without *digests*, sync
-    the names of all objects and trees.
-    """
-    if store.readonly:
-        return
-    if digests is None:
-        rooms = [store.place(room) for room in ("objects", "trees")]
-        parents = {entry.path for room in rooms for entry in os.scandir(room) if entry.is_dir()}
-        parents |= set(rooms)
-    else:
-        inside = [digest for digest in digests if os.path.isdir(store.tree(digest))]
-        if not inside:  # they stand in other stores
-            return
-        parents = {os.path.dirname(store.tree(digest)) for digest in inside}
-        parents.add(store.place("trees"))
-    sync_all([*parents, store.root], on=store.root)
 
 
 def listing_of(path: str) -> Listing:
@@ -209,7 +188,7 @@ def link_object(store: Store, digest: Digest, target: str, path: str, *, single:
     """
     source = store.object(digest)
     try:
-        foreign = store.trust != "all" and store.is_foreign(os.stat(source))
+        foreign = store.trust != "all" and store.is_foreign(os.lstat(source))
         if digest == _EMPTY:  # the one object that every tree may hold: links to it run out
             os.stat(source)
             os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
@@ -224,8 +203,8 @@ def link_object(store: Store, digest: Digest, target: str, path: str, *, single:
             else:
                 return False
         own = foreign and store.trust == "own"
-        if single or own or os.stat(source).st_size <= COPY_UP_TO:
-            copy_file(source, target)
+        if single or own or os.lstat(source).st_size <= COPY_UP_TO:
+            copy_file(source, target, follow=False)
         elif not reflink(source, target):
             os.symlink(os.path.relpath(source, os.path.dirname(target)), target)
             return False
@@ -241,7 +220,7 @@ def link_object(store: Store, digest: Digest, target: str, path: str, *, single:
 
 def _stands(work: str, final: str) -> bool:
     """Say whether somebody made the same tree meanwhile."""
-    if any(map(os.path.lexists, (final + ".bad", private_mark(final)))) or not os.path.isdir(final):
+    if is_marked(final) or not os.path.isdir(final):
         return False
     try:
         ours, theirs = walk(work), walk(final)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from cas.files import hold, host
@@ -38,7 +38,11 @@ def one_download(store: Store, tree: Digest, what: str, progress: Progress) -> I
     seen: frozenset[tuple[str, int, int]] | None = None
     waited = alone = False
     while True:
-        with hold(place, wait=False) as held:
+        with ExitStack() as turn:
+            try:
+                held = turn.enter_context(hold(place, wait=False))
+            except OSError:  # another user made it what can't be held
+                held = True
             if held or alone:
                 yield waited
                 return

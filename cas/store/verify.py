@@ -19,11 +19,12 @@ from cas.digest import Digest, drop_cached, hash_fd, hash_path, open_to_read, xx
 from cas.errors import StoreError
 from cas.files import sync_all
 from cas.store import index, roots
-from cas.store.damage import is_marked, mark_bad, unmark
+from cas.store.damage import mark_bad, unmark
 from cas.store.index import Known
 from cas.store.reading import read_listing
 from cas.store.sidecar import read_sidecar
 from cas.store.whole import names_differ, walk
+from cas.warm import is_marked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -104,7 +105,7 @@ def verify(
         if reason or inner:
             result.trees.add(digest)
             mark_bad(store, digest, reason or "an object in it is damaged")
-        elif is_marked(store, digest):
+        elif is_marked(store.tree(digest)):
             if store.readonly is None:
                 # who mended it may have been stopped before its names were durable
                 sync_all(_directories(store, digest, listing), on=store.root)
@@ -132,7 +133,7 @@ def _marked(store: Store, chosen: list[Digest] | None) -> set[Digest]:
     """Return the objects of trees that are marked: an index does not vouch for them."""
     doubtful: set[Digest] = set()
     for digest in _each_tree(store, chosen):
-        if is_marked(store, digest):
+        if is_marked(store.tree(digest)):
             doubtful.add(digest)
             doubtful.update(entry.digest for entry in read_listing(store, digest) or ())
     return doubtful
@@ -303,7 +304,8 @@ def _object(
         os.close(fd)
     if sums.sha256 != digest:
         return f"its bytes changed: found sha256 {sums.sha256}", None
-    return _mode(status), Known(sums.size, status.st_mtime_ns, status.st_ino, sums.xxh3)
+    now = Known(sums.size, status.st_mtime_ns, status.st_ino, sums.xxh3)
+    return _mode(status), None if now == entry else now
 
 
 def _mode(status: os.stat_result) -> str:
@@ -325,7 +327,7 @@ def _tree(store: Store, digest: Digest, listing: Listing | None) -> str:
             if mode & 0o222:
                 return f"its directory {name or '.'!r} can be written: mode {mode:04o}, not 0555"
         for name, wanted in listing:
-            if why := _file(store, os.path.join(path, name), found[name], wanted):
+            if why := _file(store, f"{path}/{name}", found[name], wanted):
                 return f"{name!r} {why}"
     except OSError as error:
         if not os.path.lexists(path):

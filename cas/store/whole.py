@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from cas.digest import Digest, hash_path
 from cas.files import replace
 from cas.store import index
-from cas.store.damage import is_marked, mark_bad
+from cas.store.damage import mark_bad
 from cas.store.reading import read_listing
 from cas.store.sidecar import LOCAL, Sidecar, read_sidecar
+from cas.warm import is_marked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +34,7 @@ def standing(store: Store, digest: Digest) -> tuple[Sidecar | None, str]:
     path = store.tree(digest)
     if not os.path.isdir(path):
         return None, "it is not in the store"
-    if is_marked(store, digest):
+    if is_marked(path):
         return None, "damage was found in it"
     sidecar = read_sidecar(store, digest)
     if sidecar and mtimes_fit(path, sidecar):
