@@ -1,43 +1,37 @@
 """A content-addressed asset cache with a lockfile: uv for datasets, models and tokenizers.
 
 The functions here act on the project that the working directory is in (else the main
-script), which is found once. ``import cas`` loads nothing heavy: each function imports what
-it needs when it is called. Every error derives from ``cas.CasError``.
+script), which is found once. ``import cas`` loads nothing heavy, and not even the functions:
+each is there when it is asked for. Every error derives from ``cas.CasError``.
 """
 
-from __future__ import annotations
-
-from cas import handy
-from cas.callback import TrainerCallback
-from cas.errors import CasError
-from cas.tracking import (
-    experiment,
-    export_experiments,
-    import_experiments,
-    query_experiments,
-    query_experiments_arrow,
-    query_experiments_polars,
-    save_experiment,
-)
-from cas.training import (
-    analyse_tokens,
-    discover_local_datasets,
-    download_dataset,
-    download_model,
-    get_dataset_config,
-    list_datasets,
-    load_dataset,
-    load_tokenizer,
-    load_training_data,
-)
+from cas.lazy import open_rooms
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from concurrent.futures import Executor
-    from datetime import timedelta
-    from pathlib import Path
-    from typing import Any
+    from cas.assets import add, drop, gc, init, lock, path, pull, push, status, uses, verify
+    from cas.callback import TrainerCallback
+    from cas.errors import CasError
+    from cas.tracking import (
+        experiment,
+        export_experiments,
+        import_experiments,
+        query_experiments,
+        query_experiments_arrow,
+        query_experiments_polars,
+        save_experiment,
+    )
+    from cas.training import (
+        analyse_tokens,
+        discover_local_datasets,
+        download_dataset,
+        download_model,
+        get_dataset_config,
+        list_datasets,
+        load_dataset,
+        load_tokenizer,
+        load_training_data,
+    )
 
 __all__ = [
     "CasError",
@@ -74,264 +68,13 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-
-def init(directory: str | Path = ".") -> Path:
-    """Make *directory* a project, or complete one, and return its root.
-
-    A ``[tool.cas]`` table in pyproject.toml, assets.lock, ``assets/`` with README stubs, and
-    the rules that keep git from it. What is there already stays.
-    """
-    from pathlib import Path
-
-    from cas import project
-
-    project.forget_current()
-    return Path(project.init(str(directory)).root)
-
-
-def add(
-    what: str | Path | None = None,
-    /,
-    *,
-    from_: str | None = None,
-    kind: str | None = None,
-    name: str | None = None,
-    revision: str | None = None,
-    include: Iterable[str] = (),
-    exclude: Iterable[str] = (),
-    group: Iterable[str] = (),
-    recipe: str | None = None,
-    input: str | None = None,
-    tokenizer: str | None = None,
-    follow: bool = False,
-    skip_special: bool = False,
-    move: bool = False,
-    no_pull: bool = False,
-    dry_run: bool = False,
-    offline: bool = False,
-    jobs: int = 8,
-    executor: Executor | None = None,
-    **options: Any,
-) -> list[dict[str, Any]]:
-    """Request, pin and pull one asset (``cas add``); return what moved.
-
-    *what* is a Hub id, a path (it begins with ``./``, ``../``, ``/`` or ``~``, or is a file),
-    or a derived asset's name; *options* are a recipe's own, such as ``vocab_size=4096``.
-    The work of recipes is done by *executor*, any ``concurrent.futures.Executor`` whose workers
-    share the store, or a remote of the project. ``cas.add(from_="exp_002")`` makes an asset of
-    what an experiment put out, and *what* says which output where there are more (``--from``:
-    ``from`` is a word of Python). The answer is that of ``cas add --json``: ``[{name, old, new,
-    commit, files, size}]``, sizes in bytes.
-
-    Raises:
-        UsageError, SourceError, AccessDenied, Offline, ViewBlocked: nothing was changed.
-    """
-    from pathlib import Path
-
-    from cas import resolver
-    from cas.errors import UsageError
-    from cas.project import current
-
-    settled = resolver.AddOptions(
-        kind=kind, name=name, revision=revision, include=handy.texts(include),
-        exclude=handy.texts(exclude), groups=handy.texts(group), recipe=recipe, input=input,
-        tokenizer=tokenizer, options=handy.settled(options), follow=follow,
-        skip_special=skip_special, move=move, pull=not no_pull, dry_run=dry_run,
-        offline=offline, jobs=jobs, executor=handy.executor_of(executor),
-    )  # fmt: skip
-    word = str(what.absolute()) if isinstance(what, Path) else what
-    if from_ is not None:
-        moves = resolver.add_from(current(), from_, word, settled)
-    elif word is None:
-        raise UsageError("add: expected what to add", hint="cas.add('roneneldan/TinyStories')")
-    else:
-        moves = resolver.add(current(), word, settled)
-    return [moved.json() for moved in moves]
-
-
-def lock(
-    *,
-    update: Iterable[str] = (),
-    update_all: bool = False,
-    build: bool = False,
-    rebuild: Iterable[str] = (),
-    check: bool = False,
-    dry_run: bool = False,
-    offline: bool = False,
-    executor: Executor | None = None,
-) -> list[dict[str, Any]]:
-    """Pin what is new or changed in the requests (``cas lock``); return what moved.
-
-    ``update=["roneneldan/TinyStories"]`` resolves these again, *build* builds what is made of
-    them, with the work done by *executor*. ``rebuild=[…]`` builds derived assets again
-    and raises NotReproducible where they are not the bytes that are locked. With *check*
-    nothing is written and OutOfStep is raised where the lock is not what the requests ask for.
-    """
-    from cas import resolver
-    from cas.project import current
-
-    if check:
-        resolver.check(current())
-        return []
-    options = resolver.LockOptions(
-        update=handy.texts(update),
-        update_all=update_all,
-        build=build,
-        rebuild=handy.texts(rebuild),
-        dry_run=dry_run,
-        offline=offline,
-        executor=handy.executor_of(executor),
-    )
-    return [move.json() for move in resolver.lock(current(), options)]
-
-
-def pull(
-    *names: str,
-    group: Iterable[str] = (),
-    frozen: bool = False,
-    offline: bool = False,
-    force: bool = False,
-    no_views: bool = False,
-    relink: bool = False,
-    jobs: int = 8,
-) -> dict[str, Any]:
-    """Bring locked assets into the store and make their views (``cas pull``).
-
-    Returns ``{assets, downloaded_files, downloaded_bytes, linked}``.
-
-    Raises:
-        OutOfStep: the requests ask for something else than is pinned.
-        CasError: what can't be had, when all the rest is in place.
-    """
-    from cas import installer
-    from cas.project import current
-
-    pulled = installer.pull(
-        current(), names, groups=handy.texts(group), frozen=frozen, offline=offline, force=force,
-        views=not no_views, relink=relink, jobs=jobs,
-    )  # fmt: skip
-    pulled.raise_if_incomplete()
-    return pulled.json()
-
-
-def push(*names: str, remote: str | None = None, jobs: int = 16) -> dict[str, Any]:
-    """Put locked assets (all, without names) on a remote, the first or *remote* (``cas push``).
-
-    Returns ``{remote, assets, uploaded_objects, uploaded_bytes}``.
-
-    Raises:
-        UsageError: the project has no such remote.
-        CasError: what is not there, when all the rest is.
-    """
-    from cas import installer
-    from cas.project import current
-
-    done = installer.push(current(), names, remote=remote, jobs=jobs)
-    done.raise_if_incomplete()
-    return done.json()
-
-
-def drop(*names: str, dry_run: bool = False) -> list[dict[str, Any]]:
-    """Remove the local copies of assets that another source has (``cas drop``).
-
-    Returns ``[{name, tree, sources, bytes, dropped}]``; what no source has whole stays.
-    """
-    from cas import installer
-    from cas.project import current
-
-    return [row.json() for row in installer.drop(current(), names, dry_run=dry_run)]
-
-
-def status() -> dict[str, Any]:
-    """Return how every asset stands (``cas status --json``)."""
-    from cas import overview
-    from cas.project import current
-
-    return overview.status(current())
-
-
-def verify(
-    *names: str, fast: bool = False, full: bool = False, repair: bool = False
-) -> dict[str, Any]:
-    """Read back assets, or the whole store (``cas verify --json``).
-
-    By size, mode and mtime; *fast*: by XXH3 of every byte; *full*: by SHA-256.
-    """
-    from cas import installer
-    from cas.errors import UsageError
-    from cas.project import current
-
-    if fast and full:
-        raise UsageError("verify: expected fast or full, found both")
-    result, held = installer.verify_assets(
-        current(), names, level="full" if full else "fast" if fast else "stat", repair=repair
-    )
-    return installer.verify_json(result, held)
-
-
-def gc(
-    *,
-    dry_run: bool = False,
-    older_than: timedelta | None = None,
-    local_too: bool = False,
-    ignore_experiments: bool = False,
-) -> dict[str, Any]:
-    """Remove from the store what nothing refers to (``cas gc --json``).
-
-    What was used or published within *older_than* (14 days) stays.
-    """
-    from datetime import timedelta
-
-    from cas import installer
-    from cas.project import current
-
-    collected = installer.collect_garbage(
-        current().store,
-        older_than=timedelta(days=14) if older_than is None else older_than,
-        dry_run=dry_run,
-        local_too=local_too,
-        ignore_experiments=ignore_experiments,
-    )
-    return collected.json()
-
-
-def path(name: str, *, pull: bool = False) -> Path:
-    """Return the tree of a pulled asset (a single-file asset: its file), and note the use.
-
-    The path lies in the store, read-only, and never changes: a later pull does not change
-    the bytes under a process that runs. ``pull=True`` fetches what is locked and absent.
-
-    Raises:
-        UnknownAsset: the name fits no asset, or more than one.
-        NotPulled: it is locked and not here.
-        Edited: its view is a writable copy.
-    """
-    from pathlib import Path
-
-    from cas.errors import NotPulled
-    from cas.project import current
-
-    project = current()
-    try:
-        found = Path(project.path(name))
-    except NotPulled:
-        if not pull:
-            raise
-    else:
-        if not project.uses.watched:
-            from cas.project import watch_git
-
-            watch_git(project.root)
-            project.uses.watched = True
-        return found
-    from cas import installer
-
-    installer.pull(project, [project.read_lock().find(name).name]).raise_if_incomplete()
-    return path(name)
-
-
-def uses() -> list[tuple[str, str]]:
-    """Return (name, tree id) of every asset that this process was given."""
-    from cas.project import current
-
-    return [(used.name, used.tree) for used in current().uses.all()]
+open_rooms(
+    __name__,
+    assets="add drop gc init lock path pull push status uses verify",
+    callback="TrainerCallback",
+    errors="CasError",
+    tracking="""experiment export_experiments import_experiments query_experiments
+    query_experiments_arrow query_experiments_polars save_experiment""",
+    training="""analyse_tokens discover_local_datasets download_dataset download_model
+    get_dataset_config list_datasets load_dataset load_tokenizer load_training_data""",
+)

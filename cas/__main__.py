@@ -7,7 +7,6 @@ Python's start, one file of the user's cache, and a ``readlink`` and a ``stat`` 
 import os
 import sys
 
-PLAIN = {"-q", "--quiet", "--json", "--frozen", "--offline"}
 DAY = 86400
 
 
@@ -16,19 +15,25 @@ def main() -> int:
     argv = sys.argv[1:]
     if sys.stdout is None or sys.stderr is None:
         _open_what_is_closed()
-    if argv[:1] == ["pull"] and PLAIN.issuperset(argv[1:]) and "CAS_PROJECT" not in os.environ:
+    if argv[:1] == ["pull"] and "CAS_PROJECT" not in os.environ:
         code = _nothing_to_pull(argv[1:])
         if code is not None:
             return code
-    from cas.cli import run
+    try:
+        from cas.cli import run
 
-    return run(argv)
+        return run(argv)
+    except KeyboardInterrupt:  # while that was imported: nothing was begun
+        os.write(2, b"cas: error: interrupted\n")
+        return 130
 
 
 def _nothing_to_pull(options: list[str]) -> int | None:
     """Answer a pull if every view and tree is as the last full pull left it, else None."""
     from cas import warm
 
+    if not warm.PLAIN.issuperset(options):
+        return None
     try:
         root = os.getcwd()
     except OSError:
@@ -41,10 +46,9 @@ def _nothing_to_pull(options: list[str]) -> int | None:
     kept = warm.load(root)
     if kept is None or not 0 <= _now() - kept.stamp < DAY:
         return None
-    for asset in kept.assets.values():
-        if not warm.in_place(root, asset):
-            return None
-    count = len(kept.assets)
+    if not kept.in_place(root):
+        return None
+    count = len(kept)
     try:  # past Python's buffers: what can't be written is told by the long way, once
         if "--json" in options:
             answer = f'"assets": {count}, "downloaded_files": 0, "downloaded_bytes": 0, "linked": 0'

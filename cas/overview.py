@@ -10,7 +10,7 @@ from cas import lockfile
 from cas.errors import CasError, UsageError, typed
 from cas.installer.care import registered
 from cas.installer.far import holders
-from cas.installer.pull import out_of_step, stale_inputs
+from cas.installer.step import out_of_step, stale_inputs
 from cas.names import kind_of, view_of
 from cas.progress import QUIET
 from cas.project import look

@@ -28,6 +28,7 @@ from cas.errors import (
 )
 from cas.project import forget_current
 from tests.hubserver import Hub
+from tests.scratch import move_in
 
 BIN = Path(sys.executable).parent
 HEAVY = """
@@ -47,11 +48,7 @@ def project(tmp_path, monkeypatch, hub):
     """An empty project with a store of its own; the working directory is in it."""
     from huggingface_hub import constants
 
-    for name in ("CACHE", "DATA", "CONFIG"):
-        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name))
-    monkeypatch.setenv("CAS_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    move_in(monkeypatch, tmp_path)
     monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
     # HF_ENDPOINT is read when huggingface_hub is imported, perhaps by another test
     monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
@@ -99,6 +96,21 @@ def test_each_command_has_help_with_examples_that_the_parser_takes(name):
         assert general in shown
     for action in sub.choices[name]._actions:
         assert action.help or action.choices or not action.option_strings, action.option_strings
+
+
+def test_ctrl_c_while_it_starts_leaves_no_traceback():
+    start = """
+import sys
+class Keys:
+    def find_spec(self, name, *rest):
+        if name == "cas.cli.terminal":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Keys())
+from cas.__main__ import main
+sys.exit(main())
+"""
+    done = subprocess.run([sys.executable, "-c", start], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "cas: error: interrupted\n")
 
 
 def test_help_and_version_go_to_stdout():

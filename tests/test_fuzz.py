@@ -373,11 +373,12 @@ def test_any_sidecar_is_read_or_counts_as_lost(shared, table, whole, noise):
 
 @settings(max_examples=150, **QUIET)
 @given(
-    numbers=st.lists(st.integers(-3, 1 << 70), min_size=3, max_size=3),
-    rest=st.binary(max_size=60) | st.text("0123456789\t\n/ax\0", max_size=60).map(str.encode),
+    numbers=st.lists(st.integers(-3, 1 << 70), min_size=4, max_size=4),
+    rest=st.binary(max_size=60) | st.text("0123456789\n/ax\0", max_size=60).map(str.encode),
     good=st.booleans(),
 )
-@example(numbers=[12, -1, 1], rest=b"n\tt\tc\tr\tv\0\tg\t1\n5\t/\0\n", good=True)
+@example(numbers=[12, -1, 1, 1], rest=b"n\nt\nc\nr\nv\0\ng\n1\n/\0\n5\n", good=True)
+@example(numbers=[12, -1, 2, 1], rest=b"n\nm\n" + b"a\nb\n" * 5 + b"2\n-1\n/\n5\n", good=True)
 def test_any_warm_lock_is_used_or_is_none(tmp_path, monkeypatch, numbers, rest, good):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     root = tmp_path / "p"
@@ -385,12 +386,14 @@ def test_any_warm_lock_is_used_or_is_none(tmp_path, monkeypatch, numbers, rest, 
     (root / "assets.lock").write_bytes(b"version = 1\n")
     warm.save(str(root), b"version = 1\n", None, [])
     (file,) = (tmp_path / "cache/cas/locks").iterdir()
-    head = b"12 -1 %d\n" % numbers[2] if good else b"%d %d %d\n" % tuple(numbers)
+    head = b"12 -1 %d %d\n" % tuple(numbers[2:]) if good else b"%d %d %d %d\n" % tuple(numbers)
     body = head + b"version = 1\n" * good + rest
     file.write_bytes(b"%s%08x\n%s" % (warm.MAGIC, zlib.crc32(body), body))
     kept = warm.load(str(root))
-    for asset in kept.assets.values() if kept else ():
-        warm.in_place(str(root), asset)
+    if kept:
+        kept.in_place(str(root))
+        for asset in kept.assets.values():
+            warm.in_place(str(root), asset)
 
 
 # --- records of experiments ------------------------------------------------------------------

@@ -13,6 +13,7 @@ from cas import warm
 from cas.warm import WarmAsset
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 LOCK = b"version = 1\n"
@@ -41,7 +42,7 @@ def keep(root: Path, *assets: WarmAsset, requests: bytes | None = None) -> Path:
 
 
 def fields(one: WarmAsset) -> tuple[object, ...]:
-    return tuple(getattr(one, name) for name in WarmAsset.__slots__)
+    return tuple(getattr(one, name) for name in WarmAsset.__slots__ if name != "mark")
 
 
 @pytest.mark.parametrize("requests", [None, b"", b"[tool.cas]\n", b"\xff\n\n7"])
@@ -88,10 +89,11 @@ def test_a_damaged_file_is_not_used(root: Path) -> None:
         assert warm.load(str(root)) is None, at
 
 
-def test_a_tab_or_line_feed_in_a_path_means_that_nothing_is_kept(root: Path) -> None:
-    for odd in ("/s\t", "/s\n"):
-        warm.save(str(root), LOCK, None, [asset(odd)])
-        assert warm.load(str(root)) is None
+def test_a_line_feed_in_a_path_means_that_nothing_is_kept(root: Path) -> None:
+    warm.save(str(root), LOCK, None, [asset("/s\n")])
+    assert warm.load(str(root)) is None
+    keep(root, asset("/s\t"))
+    assert warm.load(str(root))
 
 
 def test_a_cache_that_can_not_be_written_or_read_is_no_error(
@@ -139,6 +141,88 @@ def test_a_view_is_in_place_while_link_and_directories_are_as_recorded(root: Pat
     assert not warm.in_place(str(root), one)
     one.directories = []
     assert not warm.in_place(str(root), one, view=False)
+
+
+def _nothing(_: Path, __: WarmAsset) -> None: ...
+
+
+def _view_is_gone(root: Path, one: WarmAsset) -> None:
+    (root / one.view).unlink()
+
+
+def _view_leads_elsewhere(root: Path, one: WarmAsset) -> None:
+    (root / one.view).unlink()
+    (root / one.view).symlink_to(f"{one.target}/../{os.path.basename(one.target)}")
+
+
+def _view_is_a_copy(root: Path, one: WarmAsset) -> None:
+    (root / one.view).unlink()
+    (root / one.view).mkdir()
+
+
+def _file_was_taken_out(_: Path, one: WarmAsset) -> None:
+    os.unlink(f"{one.target}/sub/file")
+    os.utime(f"{one.target}/sub", ns=(1, 1))
+
+
+def _tree_is_gone(_: Path, one: WarmAsset) -> None:
+    os.rename(one.target, f"{one.target}-")
+
+
+def _tree_is_marked(_: Path, one: WarmAsset) -> None:
+    with open(f"{one.target}.bad", "w"):
+        pass
+
+
+def _tree_is_marked_by_this_user(_: Path, one: WarmAsset) -> None:
+    warm.make_cache_dir("bad")
+    with open(warm.private_mark(one.target), "w"):
+        pass
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        _nothing,
+        _view_is_gone,
+        _view_leads_elsewhere,
+        _view_is_a_copy,
+        _file_was_taken_out,
+        _tree_is_gone,
+        _tree_is_marked,
+        _tree_is_marked_by_this_user,
+    ],
+)
+def test_all_are_in_place_when_each_of_them_is(
+    root: Path, spoil: Callable[[Path, WarmAsset], None], which: int
+) -> None:
+    rows = []
+    for number in range(3):
+        tree = root.parent / f"tree-{number}"
+        (tree / "sub").mkdir(parents=True)
+        (tree / "sub/file").touch()
+        row = asset(str(tree), f"models/{number}")
+        row.directories = [(str(d), d.stat().st_mtime_ns) for d in (tree, tree / "sub")]
+        rows.append(row)
+        view = root / row.view
+        view.parent.mkdir(parents=True, exist_ok=True)
+        view.symlink_to(tree)
+    keep(root, *rows)
+    kept = warm.load(str(root))
+    assert kept is not None
+    spoil(root, rows[which])
+    assert kept.in_place(str(root)) is (spoil is _nothing)
+    assert all(warm.in_place(str(root), one) for one in kept.assets.values()) is (spoil is _nothing)
+
+
+def test_an_asset_without_a_directory_is_not_in_place(root: Path) -> None:
+    one = asset("/s")
+    one.directories = []
+    keep(root, one)
+    kept = warm.load(str(root))
+    assert kept is not None
+    assert not kept.in_place(str(root))
 
 
 @pytest.mark.parametrize("file", ["", "exp_001.pt", "trees"])

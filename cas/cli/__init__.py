@@ -7,9 +7,13 @@ or gated · 130 interrupted · 141 stdout was closed · 143 terminated.
 from __future__ import annotations
 
 import sys
-from typing import NoReturn
 
 from cas.errors import CasError, remedy
+from cas.warm import PLAIN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 __all__ = ["run"]
 
@@ -63,6 +67,10 @@ def _command(argv: list[str]) -> int:
         from cas.cli.program import plainly
 
         return plainly(argv[2:])
+    if argv[:1] == ["pull"] and PLAIN.issuperset(argv[1:]):
+        from cas.cli import pulling
+
+        return pulling.plainly(argv[1:])
     from cas.cli import commands, parser
     from cas.cli.terminal import Terminal
 

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cas.cli import analysis, experiments, hooks, lineage, remotes, report, running, serving, upkeep
+from cas.cli import (
+    analysis,
+    experiments,
+    hooks,
+    lineage,
+    pulling,
+    remotes,
+    report,
+    running,
+    serving,
+    upkeep,
+)
 from cas.cli.terminal import count, human, join
 from cas.errors import UsageError, typed
 
@@ -138,35 +149,6 @@ def _sizes(asset: Asset) -> str:
 
 def _pin(asset: Asset) -> str:
     return f"commit {asset.commit[:12]}" if asset.commit else f"{asset.tree_id[:15]}"
-
-
-def _pull(args: argparse.Namespace, out: Terminal) -> int:
-    from cas import installer
-
-    if args.experiments:
-        return remotes.pull_experiments(args, out)
-    pulled = installer.pull(
-        _project(args),
-        args.names,
-        groups=args.groups,
-        frozen=args.frozen,
-        offline=args.offline,
-        force=args.force,
-        views=not args.no_views,
-        relink=args.relink,
-        jobs=args.jobs,
-        progress=out,
-    )
-    if out.json:
-        out.document(pulled.json())
-    what = f"{count(pulled.assets, 'asset')} in place"
-    if pulled.linked:
-        what += f", {pulled.linked} linked"
-    if pulled.downloaded_files:
-        what += f"; {count(pulled.downloaded_files)}, {human(pulled.downloaded_bytes)} downloaded"
-    out.say(what)
-    pulled.raise_if_incomplete()
-    return 0
 
 
 def _status(args: argparse.Namespace, out: Terminal) -> int:
@@ -373,7 +355,7 @@ HANDLERS: dict[str, Callable[[argparse.Namespace, Terminal], int]] = {
     "init": _init,
     "add": _add,
     "lock": _lock,
-    "pull": _pull,
+    "pull": pulling.pull,
     "status": _status,
     "list": _list,
     "files": _files,

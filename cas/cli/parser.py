@@ -28,7 +28,7 @@ experiment records the assets it used.
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """Return what *argv* says; raise UsageError for a word that can't be taken."""
-    parser = build()
+    parser = build(argv[0] if argv and argv[0] in COMMANDS else None)
     args: argparse.Namespace
     args, rest = parser.parse_known_args(argv)
     if rest:
@@ -50,8 +50,8 @@ def options_of(parser: Parser) -> dict[str, list[str]]:
     }
 
 
-def build() -> Parser:
-    """Return the whole parser."""
+def build(only: str | None = None) -> Parser:
+    """Return the whole parser, or the one of a single command: to make all takes 10 ms."""
     from cas import __version__
 
     parser = Parser(
@@ -62,7 +62,8 @@ def build() -> Parser:
     subparsers = parser.add_subparsers(
         metavar="COMMAND", dest="command", required=True, parser_class=Parser
     )
-    for name, (summary, examples, function) in COMMANDS.items():
+    for name in [only] if only else COMMANDS:
+        summary, examples, function = COMMANDS[name]
         lines = "\n".join(f"  {line}" for line in examples.strip().splitlines())
         sub = subparsers.add_parser(
             name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.",

@@ -95,6 +95,7 @@ def gc(args: argparse.Namespace, out: Terminal) -> int:
         kept = join((f"t1:{digest[:12]}" for digest in collected.only_copies), 3)
         out.note(f"{count(len(collected.only_copies), 'tree')} kept, because no other source is "
                  f"known to have it ({kept}): cas gc --local-too")  # fmt: skip
+    collected.raise_if_incomplete()
     return 0
 
 

@@ -14,12 +14,13 @@ from cas.installer.pull import needs_of
 from cas.names import view_of
 from cas.progress import QUIET
 from cas.project import holds, look
-from cas.project.held import root_id_of
 from cas.project.places import own_store_beside
+from cas.project.reading import root_id_of
 from cas.request import HubRequest
 from cas.store import (
     GRACE,
     Bad,
+    Collected,
     Spoiled,
     collect,
     make_durable,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from cas.lockfile import Asset, Lockfile
     from cas.progress import Progress
     from cas.project import Project
-    from cas.store import Collected, Level, Store, Verified
+    from cas.store import Level, Store, Verified
 
 __all__ = ["collect_garbage", "registered", "verify_assets", "verify_json"]
 
@@ -290,7 +291,7 @@ def collect_garbage(
     """Remove from the store what no project, experiment or recent use refers to (``gc``).
 
     Of a shared one that is what this user put there, unless it is his own or he is root; then
-    also from his own store beside it.
+    also from his own store beside it, where the shared one can't be collected (``failed``) too.
     """
 
     def of_project(path: str) -> tuple[set[Digest], set[Digest]] | None:
@@ -308,9 +309,14 @@ def collect_garbage(
             now=now,
         )
 
-    result = clean(store)
     beside = own_store_beside(store)
-    return result.with_more(clean(beside)) if beside else result
+    if beside is None:
+        return clean(store)
+    try:
+        result = clean(store)
+    except StoreError as error:
+        result = Collected(dry_run, failed=error)
+    return result.with_more(clean(beside))
 
 
 def registered(store: Store) -> list[dict[str, Any]]:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from cas.digest import hash_path
 from cas.errors import CasError, ListingError, UsageError, remedy, typed
-from cas.files import discard, fsync_dir, temporary_name
+from cas.files import discard, fsync_dir, named, temporary_name
 from cas.installer.space import check_space
 from cas.listing import Listing, check_path, is_left_out
-from cas.store import Publisher, Staging, add_file, check_twins, read_listing
+from cas.store import add_files, check_twins, read_listing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from cas.digest import Digest, Sums
     from cas.lockfile import Asset
@@ -59,29 +59,15 @@ def import_path(
     needed = sum(size for _, _, size in found)
     check_space(store, 0 if move else needed)
     check_twins(store, (name for name, _, _ in found))
-    staging, publisher = Staging(store), Publisher(store)
     progress.begin(f"import {os.path.basename(path.rstrip('/'))}", files=len(found), size=needed)
-    entries = {}
+    sources = [(os.path.realpath(place) if follow else place, size) for _, place, size in found]
     try:
-        for name, place, _ in found:
-            try:
-                sums = add_file(
-                    store,
-                    staging,
-                    publisher,
-                    os.path.realpath(place) if follow else place,
-                    move=move,
-                    progress=progress.advance,
-                )
-            except OSError as error:
-                raise _unreadable(place, error) from None
-            entries[name] = sums
-            progress.advance(0, files=1)
-        publisher.flush()
+        sums = add_files(store, sources, move=move, progress=progress)
+    except OSError as error:
+        raise _unreadable(error, dict(sources)) from None
     finally:
-        publisher.give_up()
         progress.end()
-    return _imported(entries, single)
+    return _imported(dict(zip((name for name, _, _ in found), sums, strict=True)), single)
 
 
 def measure_path(
@@ -94,10 +80,12 @@ def measure_path(
     entries = {}
     try:
         for name, place, size in found:
+            source = os.path.realpath(place) if follow else place
             try:
-                entries[name] = hash_path(os.path.realpath(place) if follow else place)
+                with named(source):
+                    entries[name] = hash_path(source)
             except OSError as error:
-                raise _unreadable(place, error) from None
+                raise _unreadable(error, (source,)) from None
             progress.advance(size, files=1)
     finally:
         progress.end()
@@ -109,10 +97,10 @@ def _imported(entries: Mapping[str, Sums], single: str | None) -> Imported:
     return Imported(listing, tuple(entries[entry.path].size for entry in listing), single)
 
 
-def _unreadable(place: str, error: OSError) -> Exception:
+def _unreadable(error: OSError, sources: Container[str]) -> Exception:
     """Return our error for a source that can't be read; any other is the store's, as it is."""
-    if error.filename is None or error.filename == place:
-        return CasError(f"{place!r} can't be read: {error.strerror}", hint=remedy(error))
+    if error.filename in sources:
+        return CasError(f"{error.filename!r} can't be read: {error.strerror}", hint=remedy(error))
     return error
 
 

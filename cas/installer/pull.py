@@ -20,17 +20,14 @@ from cas.errors import (
     LockfileError,
     NotPulled,
     Offline,
-    OutOfStep,
     StoreError,
 )
 from cas.files import sweep
-from cas.installer.apart import goes_apart
-from cas.installer.bring import Bringer
 from cas.installer.link import Linked, check_views, link_views, sweep_project
+from cas.installer.step import check_in_step, in_step, stale_inputs
 from cas.names import view_of
 from cas.progress import QUIET, human
-from cas.project import holds, look
-from cas.project.requests import parse_settings
+from cas.project import look
 from cas.request import RecipeRequest
 from cas.store import (
     Vanished,
@@ -45,16 +42,19 @@ from cas.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from cas.digest import Digest
+    from cas.installer.bring import Bringer
     from cas.lockfile import Asset, Lockfile
     from cas.progress import Progress
     from cas.project import Project
-    from cas.request import Request
     from cas.store import Call, Store
 
-__all__ = ["Pulled", "check_in_step", "needs_of", "out_of_step", "pull", "stale_inputs"]
+__all__ = ["Pulled", "needs_of", "pull"]
+
+Standing = tuple[str, "dict[str, int]"]
+"""The path of a tree that stands, and the mtime_ns of each of its directories."""
 
 TRIES = 5  # of a call whose objects vanish under it, where a file system's locks lie
 
@@ -70,6 +70,8 @@ class Pulled:
     linked: int = 0
     """Views that were made or moved."""
     failed: list[tuple[Asset, CasError]] = field(default_factory=list)
+    stand: dict[str, Standing] = field(default_factory=dict)
+    """Name → where its tree stands, of what is in place."""
 
     def json(self) -> dict[str, Any]:
         """Return it as ``cas pull --json`` says it."""
@@ -98,56 +100,6 @@ class Pulled:
             f"{len(errors)} of {self.assets + len(errors)} assets are not in place "
             f"({human(size)}):{lines}",
             hint=next((error.hint for error in errors if error.hint), None),
-        )
-
-
-def out_of_step(requests: Mapping[str, Request], lock: Lockfile) -> dict[str, str]:
-    """Return name → how its request and its pin differ, for all that are out of step."""
-    found = {}
-    for name in sorted({*requests, *lock.assets}):
-        if name not in lock.assets:
-            found[name] = "is requested and not locked"
-        elif name not in requests:
-            found[name] = "is locked and not requested"
-        elif requests[name] != lock.assets[name].request:
-            found[name] = "has another request than it was locked with"
-    return found
-
-
-def stale_inputs(lock: Lockfile) -> dict[str, str]:
-    """Return name → the input that moved since it was built, for derived assets.
-
-    Of a text and a tokenizer that both moved it is the text.
-    """
-    found: dict[str, str] = {}
-    for asset in lock:
-        if isinstance(asset.request, RecipeRequest) and not asset.request.keep:
-            for role, name in asset.request.inputs.items():
-                source = lock.assets.get(name)
-                if source is None or source.tree != asset.inputs.get(role):
-                    found.setdefault(asset.name, name)
-    return found
-
-
-def check_in_step(
-    project: Project, lock: Lockfile, words: Iterable[str] = (), groups: Iterable[str] = ()
-) -> None:
-    """Raise OutOfStep if a request and its pin differ, for *words* and *groups*, or all."""
-    requests = project.read_settings().requests
-    differing = out_of_step(requests, lock)
-    words, groups = list(words), set(groups)
-    if (words or groups) and differing:
-        wanted = {word for word in words if word in differing}
-        for word in words:
-            wanted |= {asset.name for asset in lock.select([word])} if _fits(lock, word) else set()
-        both = [*requests.items(), *((asset.name, asset.request) for asset in lock)]
-        wanted |= {name for name, request in both if groups & set(request.groups)}
-        differing = {name: how for name, how in differing.items() if name in wanted}
-    if differing:
-        names = "".join(f"\n  {name} {how}" for name, how in differing.items())
-        raise OutOfStep(
-            f"assets.lock is out of step with pyproject.toml:{names}",
-            hint="cas lock, or: cas pull --frozen",
         )
 
 
@@ -203,10 +155,18 @@ def pull(
     for name in seen.kept_edits:
         progress.note(f"{name} is being edited: {view_of(name)} was left as it is")
     project.stores.listen(progress.note)
+
+    def bringer() -> Bringer:
+        from cas.installer.bring import Bringer
+
+        return Bringer(project, lock, progress=progress, offline=offline, jobs=jobs)
+
+    def settle() -> None:
+        _settle(project, lock, lock_bytes, progress)
+
     for _ in range(TRIES):
-        bringer = Bringer(project, lock, progress=progress, offline=offline, jobs=jobs)
         try:
-            result = _call(project, lock, wanted, seen, bringer, link=views, force=force)
+            result = _call(project, lock, wanted, seen, bringer, settle, link=views, force=force)
             break
         except Vanished:
             continue
@@ -215,20 +175,10 @@ def pull(
                          hint="cas verify")  # fmt: skip
     result.failed += seen.refused
     result.assets += len(seen.kept_edits)
-    _settle(project, lock, progress)
     whole = not result.failed and not seen.kept_edits
-    if whole and views and _in_step(requests_bytes, lock):
-        project.keep_warm(lock_bytes, requests_bytes, lock)
+    if whole and views and in_step(requests_bytes, lock):
+        project.keep_warm(lock_bytes, requests_bytes, lock, result.stand)
     return result
-
-
-def _in_step(requests_bytes: bytes | None, lock: Lockfile) -> bool:
-    """Say whether the next pull would have nothing to tell: only then it may be the short one."""
-    try:
-        requests = parse_settings(requests_bytes).requests
-    except CasError:
-        return False
-    return not out_of_step(requests, lock) and not stale_inputs(lock)
 
 
 def _call(
@@ -236,12 +186,16 @@ def _call(
     lock: Lockfile,
     wanted: list[Asset],
     seen: Linked,
-    bringer: Bringer,
+    open_bringer: Callable[[], Bringer],
+    settle: Callable[[], None],
     *,
     link: bool,
     force: bool,
 ) -> Pulled:
-    """Do one try of a pull: announce, look, bring, look again, link."""
+    """Do one try of a pull: announce, look, bring, look again, link, settle.
+
+    Where every tree stands nothing is brought, and what brings is not even loaded.
+    """
     store = project.store
     call: Call | None = None
     if not store.readonly and wanted and not _nothing_to_do(project, wanted, link=link):
@@ -250,35 +204,43 @@ def _call(
             call = announce(store, root, path=project.root, trees=_needed(lock, wanted))
         sweep(store.place("staging"))
     result = Pulled()
+    bringer: Bringer | None = None
     try:
         stand: list[tuple[Asset, str]] = []
         for asset in sorted(wanted, key=lambda a: isinstance(a.request, RecipeRequest)):
             found = project.tree_of(asset)
             try:
-                path = found[0] if found else _bring(bringer, asset)
+                if found:
+                    result.stand[asset.name] = found
+                    path = found[0]
+                else:
+                    bringer = bringer or open_bringer()
+                    path = _bring(bringer, asset)
             except Vanished:
                 raise
             except CasError as error:
                 result.failed.append((asset, error))
                 continue
             stand.append((asset, path))
-        written = project.stores.written
         for asset, path in stand:
-            if project.tree_of(asset) is None:
-                raise Vanished(f"tree {asset.tree_id} went while it was being linked")
-            for one in written:
+            if bringer:  # it took its time
+                found = project.tree_of(asset)
+                if found is None:
+                    raise Vanished(f"tree {asset.tree_id} went while it was being linked")
+                result.stand[asset.name] = found
+            for one in project.stores.written:
                 if path == one.tree(asset.tree):
                     note_use(one, asset.tree, time.time())
         if link:
             if call:
-                for one in written:
+                for one in project.stores.written:
                     make_durable(one, [asset.tree for asset, _ in stand])
             link_views(project, stand, seen, force=force)
         result.assets = len(stand)
         result.linked = seen.changed
-        result.downloaded_files, result.downloaded_bytes = bringer.files, bringer.bytes
-        if call:
-            _settle(project, lock, bringer.progress)
+        if bringer:
+            result.downloaded_files, result.downloaded_bytes = bringer.files, bringer.bytes
+        settle()
     finally:
         if call:
             end(call)
@@ -286,6 +248,8 @@ def _call(
 
 
 def _bring(bringer: Bringer, asset: Asset) -> str:
+    from cas.installer.apart import goes_apart
+
     if bringer.store.readonly and not goes_apart(bringer, asset):
         _, why = standing(bringer.store, asset.tree)
         raise NotPulled(
@@ -298,11 +262,11 @@ def _bring(bringer: Bringer, asset: Asset) -> str:
 
 def _nothing_to_do(project: Project, wanted: list[Asset], *, link: bool) -> bool:
     for asset in wanted:
-        found = project.tree_of(asset)
-        if found is None:
+        lies = look(project.root, view_of(asset.name))
+        if link and lies.tree != asset.tree:  # before the tree is looked at: that takes longer
             return False
-        target = project.target_of(asset, found[0])
-        if link and look(project.root, view_of(asset.name)).target != target:
+        found = project.tree_of(asset)
+        if found is None or (link and lies.target != project.target_of(asset, found[0])):
             return False
     return True
 
@@ -322,20 +286,21 @@ def _needed(lock: Lockfile, wanted: list[Asset]) -> set[Digest]:
 
 def needs_of(project: Project) -> None:
     """Write down what the project's lock, as it is now, needs of the store."""
-    _settle(project, project.read_lock(), QUIET)
+    _settle(project, project.read_lock(), b"", QUIET)
 
 
-def _settle(project: Project, lock: Lockfile, progress: Progress) -> None:
+def _settle(project: Project, lock: Lockfile, of: bytes, progress: Progress) -> None:
     """Write down what the project needs of the store now.
 
     The lock is read again: it may have moved during a long pull, and what it names now counts.
-    *lock* stands in where it can't be parsed.
+    *lock*, parsed *of* these bytes, stands in where it can't be parsed.
     """
     lock_bytes = project.present_lock_bytes()
-    try:
-        lock = lockfile.parse(lock_bytes)
-    except LockfileError:
-        pass
+    if lock_bytes != of:
+        try:
+            lock = lockfile.parse(lock_bytes)
+        except LockfileError:
+            pass
     for store in project.stores.written:
         if not store.readonly:
             _settle_in(store, project, lock, hash_bytes(lock_bytes))
@@ -352,6 +317,8 @@ def _settle_in(store: Store, project: Project, lock: Lockfile, sha256: Digest) -
         read_root(store, root)
         experiments: set[Digest] = set()
     except StoreError:
+        from cas.project.held import holds
+
         found = holds(project.root)  # the root is damaged: ask the records themselves
         experiments = found[1] if found else set()
     settle(
@@ -363,11 +330,3 @@ def _settle_in(store: Store, project: Project, lock: Lockfile, sha256: Digest) -
         experiments=experiments,
         keep_experiments=True,
     )
-
-
-def _fits(lock: Lockfile, word: str) -> bool:
-    try:
-        lock.select([word])
-    except CasError:
-        return False
-    return True

@@ -24,7 +24,7 @@ from cas.installer.care import registered
 from cas.names import view_of
 from cas.progress import QUIET
 from cas.project import Project, look, store_root
-from cas.project.held import root_id_of
+from cas.project.reading import root_id_of
 from cas.store import (
     Publisher,
     Staging,

@@ -7,12 +7,10 @@ This room finds things and says how they stand. It brings nothing and writes no 
 ``watch`` git at the first of them · ``held`` what gc must keep for one · ``places`` the stores
 """
 
-from __future__ import annotations
+from cas.lazy import open_rooms
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from cas.project.begin import init
     from cas.project.core import Project, current, forget_current
     from cas.project.held import holds
@@ -40,28 +38,14 @@ __all__ = [
     "watch_git",
 ]
 
-# ``cas.path()`` in a warm project costs a millisecond, if it imports no more than it needs
-_ROOMS = {
-    "Settings": "requests",
-    "Stores": "places",
-    "Used": "uses",
-    "Uses": "uses",
-    "View": "views",
-    "git_at_first_use": "watch",
-    "holds": "held",
-    "init": "begin",
-    "look": "views",
-    "open_user_store": "places",
-    "store_root": "places",
-    "watch_git": "watch",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    found = getattr(import_module(f"cas.project.{_ROOMS.get(name, 'core')}"), name)
-    globals()[name] = found
-    return found
+open_rooms(
+    __name__,
+    begin="init",
+    core="Project current forget_current",
+    held="holds",
+    places="Stores open_user_store store_root",
+    requests="Settings",
+    uses="Used Uses",
+    views="View look",
+    watch="git_at_first_use watch_git",
+)

@@ -17,11 +17,13 @@ from cas.errors import (
     typed,
 )
 from cas.names import find, view_of
-from cas.project.reading import read_lock_file, read_regular
+from cas.project.reading import read_lock_file, read_regular, root_id_of
 from cas.project.uses import Used, Uses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cas.lockfile import Asset, Lockfile
     from cas.project.ledger import Ledger
     from cas.project.places import Stores
@@ -41,14 +43,19 @@ class Project:
 
     def __init__(self, root: str) -> None:
         self.root = os.path.realpath(root)
+        self.lock_path = os.path.join(self.root, LOCK)
+        """Where assets.lock is."""
         ledger = _ledger(self.root)
         self.past = ledger.past if ledger else None
         """The lock of an experiment, which stands in for assets.lock (``cas run --at``)."""
         self.uses = Uses(ledger)
         self._stores: Stores | None = None
-        self._warm: tuple[tuple[int, ...], warm.Warm] | None = None
+        self._warm: tuple[tuple[int, int, int], warm.Warm] | None = None
+        self._lock: tuple[bytes, Lockfile] | None = None  # what was parsed last, and of which bytes
+        self._settings: tuple[bytes | None, Settings] | None = None
         self._told: set[str] = set()  # trees that were looked up among the bad ones
-        self._words: dict[str, str] = {}  # what was asked for → the name that it meant
+        self._words: dict[tuple[str, str], tuple[warm.WarmAsset, Used]] = {}
+        """What was asked for, in which role → what the warm lock has of it, and the use of it."""
 
     @classmethod
     def find(cls, start: str | None = None, *, script: str | None = None) -> Project:
@@ -79,11 +86,6 @@ class Project:
     # Files
 
     @property
-    def lock_path(self) -> str:
-        """Where assets.lock is."""
-        return os.path.join(self.root, LOCK)
-
-    @property
     def experiments(self) -> str:
         """Where the records of experiments are."""
         return os.path.join(self.root, EXPERIMENTS)
@@ -111,16 +113,22 @@ class Project:
             ) from None
 
     def read_lock(self) -> Lockfile:
-        """Read assets.lock; raise LockfileError."""
-        from cas import lockfile
+        """Read assets.lock; raise LockfileError. The same bytes are parsed once."""
+        data, held = self.lock_bytes(), self._lock
+        if held is None or held[0] != data:
+            from cas import lockfile
 
-        return lockfile.parse(self.lock_bytes())
+            held = self._lock = data, lockfile.parse(data)
+        return held[1]
 
     def read_settings(self) -> Settings:
-        """Read ``[tool.cas]`` of pyproject.toml; raise RequestError."""
-        from cas.project.requests import parse_settings
+        """Read ``[tool.cas]`` of pyproject.toml; raise RequestError. As ``read_lock`` does."""
+        data, held = self.requests_bytes(), self._settings
+        if held is None or held[0] != data:
+            from cas.project.requests import parse_settings
 
-        return parse_settings(self.requests_bytes())
+            held = self._settings = data, parse_settings(data)
+        return held[1]
 
     # The store
 
@@ -143,8 +151,6 @@ class Project:
 
         A moved or copied project draws a new one: the id lies with the path it was made for.
         """
-        from cas.project.held import root_id_of
-
         found = root_id_of(self.root)
         if found or not draw:
             return found
@@ -223,11 +229,20 @@ class Project:
         """Return what the view's link says: the tree, or the file of a single-file asset."""
         return os.path.join(tree, asset.file) if asset.file else tree
 
-    def keep_warm(self, lock_bytes: bytes, requests_bytes: bytes | None, lock: Lockfile) -> None:
-        """Keep the parsed lock for the next command, if all of it is in place."""
+    def keep_warm(
+        self,
+        lock_bytes: bytes,
+        requests_bytes: bytes | None,
+        lock: Lockfile,
+        stand: Mapping[str, tuple[str, dict[str, int]]],
+    ) -> None:
+        """Keep the parsed lock for the next command, if all of it is in place.
+
+        *stand* is name → (tree, mtimes of its directories) of those that were just looked at.
+        """
         rows = []
         for asset in lock:
-            found = self.tree_of(asset)
+            found = stand.get(asset.name) or self.tree_of(asset)
             if found is None:
                 return
             tree, mtimes = found
@@ -257,12 +272,14 @@ class Project:
         """
         kept = self._load_warm()
         if kept:
-            if word not in self._words:
+            if (word, role) not in self._words:
                 known = {row.name: row.repo or None for row in kept.assets.values()}
-                self._words[word] = find(word, known)
-            row = kept.assets[self._words[word]]
+                row = kept.assets[find(word, known)]
+                used = Used(row.name, f"t1:{row.tree}", row.commit or None, role)
+                self._words[word, role] = row, used
+            row, used = self._words[word, role]
             if warm.in_place(self.root, row):
-                self._given(Used(row.name, f"t1:{row.tree}", row.commit or None, role))
+                self._given(used)
                 if time.time() - kept.stamp > 86400:
                     self._note_use(row.target)
                 return row.target
@@ -316,21 +333,22 @@ class Project:
             note_use(store, Digest(split[1]), time.time())
 
     def _load_warm(self) -> warm.Warm | None:
-        """Return the warm lock; within a process the files' stat says whether it still is."""
+        """Return the warm lock; within a process the lock's stat says whether it still is.
+
+        What a name means is for assets.lock alone to say: pyproject.toml is compared once.
+        """
         if self.past:
             return None
-        key: list[int] = []
-        for name in (LOCK, REQUESTS):
-            try:
-                status = os.stat(f"{self.root}/{name}")
-                key += (status.st_ino, status.st_size, status.st_mtime_ns)
-            except OSError:
-                key.append(0)
-        if self._warm and self._warm[0] == tuple(key):
+        try:
+            status = os.stat(self.lock_path)
+            key = status.st_ino, status.st_size, status.st_mtime_ns
+        except OSError:
+            key = 0, 0, 0
+        if self._warm and self._warm[0] == key:
             return self._warm[1]
         kept = warm.load(self.root)
         self._words = {}
-        self._warm = (tuple(key), kept) if kept else None
+        self._warm = (key, kept) if kept else None
         return kept
 
 

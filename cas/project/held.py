@@ -14,8 +14,9 @@ from pathlib import Path
 
 from cas.digest import Digest
 from cas.errors import StoreError
+from cas.project.reading import read_regular
 
-__all__ = ["holds", "named_by_experiments", "root_id_of"]
+__all__ = ["holds", "named_by_experiments"]
 
 _TREE = re.compile(rb"t1:([0-9a-f]{64})(?![0-9a-f])")
 GIT_SECONDS = 20
@@ -27,8 +28,7 @@ def holds(root: str, *, experiments: bool = True) -> tuple[set[Digest], set[Dige
     None if there is no project at *root* any more. Raises CasError where it can't tell.
     """
     try:
-        with open(os.path.join(root, "assets.lock"), "rb") as file:
-            locks = [file.read()]
+        locks = [read_regular(os.path.join(root, "assets.lock"))]
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -58,18 +58,6 @@ def named_by_experiments(directory: Path) -> tuple[set[Digest], list[str]]:
     return set(map(Digest, named)), [*found.unreadable, *torn]
 
 
-def root_id_of(root: str) -> str | None:
-    """Return the id of the project's root in the store, if one was drawn for this place."""
-    try:
-        with open(os.path.join(root, "assets/.cas/root"), encoding="utf-8") as file:
-            drawn, _, path = file.read(8192).rstrip("\n").partition("\n")
-    except (OSError, ValueError):  # no UTF-8; a path that the store's record made up
-        return None
-    if len(drawn) != 32 or drawn.strip("0123456789abcdef") or path != root:
-        return None
-    return drawn
-
-
 def _digest(found: bytes) -> Digest:
     return Digest(found.decode())
 
@@ -97,9 +85,12 @@ def _locks_of_branches(root: str) -> list[bytes]:
 
 
 def _git(root: str, *words: str, given: bytes = b"") -> bytes:
-    # the repository may be another user's: it is only read, by commands that run nothing of it
+    # the repository may be another user's: it is only read, by commands that run nothing of it,
+    # and git may not fetch what it lacks, for the repository says by which program
+    nothing = {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
     done = subprocess.run(
         ["git", "-c", "safe.directory=*", "-C", root, *words],
+        env=os.environ | nothing,
         input=given,
         capture_output=True,
         timeout=GIT_SECONDS,

@@ -8,7 +8,7 @@ import stat
 
 from cas.errors import LockfileError, remedy
 
-__all__ = ["read_lock_file", "read_regular"]
+__all__ = ["read_lock_file", "read_regular", "root_id_of"]
 
 MAX_BYTES = 64 << 20  # of a file that is read whole; the parsers have their own, lower limits
 
@@ -31,3 +31,15 @@ def read_regular(path: str) -> bytes:
         if status.st_size > MAX_BYTES:
             raise OSError(errno.EFBIG, f"{status.st_size} bytes, more than {MAX_BYTES}", path)
         return file.read(MAX_BYTES)
+
+
+def root_id_of(root: str) -> str | None:
+    """Return the id of the project's root in the store, if one was drawn for this place."""
+    try:
+        text = read_regular(os.path.join(root, "assets/.cas/root")).decode()
+        drawn, _, path = text.rstrip("\n").partition("\n")
+    except (OSError, ValueError):  # no UTF-8; a path that the store's record made up
+        return None
+    if len(drawn) != 32 or drawn.strip("0123456789abcdef") or path != root:
+        return None
+    return drawn

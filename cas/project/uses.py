@@ -10,11 +10,10 @@ tell each other theirs (``ledger``).
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from cas.project.ledger import Ledger
 
@@ -24,7 +23,7 @@ __all__ = ["Used", "Uses"]
 class Used:
     """One use of an asset."""
 
-    __slots__ = ("commit", "name", "role", "tree")
+    __slots__ = ("commit", "key", "name", "role", "tree")
 
     def __init__(self, name: str, tree: str, commit: str | None, role: str) -> None:
         self.name = name
@@ -32,11 +31,8 @@ class Used:
         """``t1:<64 hex>``"""
         self.commit = commit
         self.role = role
-
-    @property
-    def key(self) -> tuple[str, str, str]:
+        self.key = name, role, tree
         """What a record counts once."""
-        return self.name, self.role, self.tree
 
 
 class _Open:
@@ -50,6 +46,19 @@ class _Open:
         self.thread = threading.get_ident()
         self.take = take
         self.inputs = inputs
+
+
+class _GivenTo:
+    """A stretch of one thread whose uses go to one run; ``contextlib`` takes 2 ms to load."""
+
+    def __init__(self, own: threading.local, run: _Open | None) -> None:
+        self._own, self._run = own, run
+
+    def __enter__(self) -> None:
+        self._own.run = self._run
+
+    def __exit__(self, *_: object) -> None:
+        self._own.run = None
 
 
 class Uses:
@@ -116,16 +125,14 @@ class Uses:
             self._runs.remove(run)
             self._inputs = run.inputs or self._inputs
 
-    @contextmanager
-    def given_to(self, take: Callable[[Used], None]) -> Iterator[None]:
+    def given_to(self, take: Callable[[Used], None]) -> _GivenTo:
         """Give what this thread uses meanwhile to one run, whichever others are open."""
-        self._own.run = next((run for run in self._runs if run.take == take), None)
-        try:
-            yield
-        finally:
-            self._own.run = None
+        run = next((run for run in self._runs if run.take == take), None)
+        return _GivenTo(self._own, run)
 
     def _run(self) -> _Open | None:
+        if not self._runs:
+            return None
         own = [run for run in self._runs if run.thread == threading.get_ident()]
         every = own or self._runs
         return every[-1] if every else None

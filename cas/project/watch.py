@@ -7,6 +7,7 @@ moved, and its record says so. ``cas.path()`` does not wait for git.
 from __future__ import annotations
 
 import threading
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def watch_git(root: str) -> None:
     found: list[GitState | None] = []
 
     def read() -> None:
+        time.sleep(0.001)  # the caller goes on: what is loaded here would hold it up 5 ms a piece
         from pathlib import Path
 
         from cas.gitstate import GitState

@@ -15,7 +15,7 @@ from cas.installer import Bringer, link_views
 from cas.installer.apart import into_own
 from cas.installer.link import Linked, check_views, sweep_project
 from cas.installer.local import take_away
-from cas.installer.pull import stale_inputs
+from cas.installer.step import stale_inputs
 from cas.names import check_name, check_names, view_of
 from cas.progress import QUIET
 from cas.request import LocalRequest, RecipeRequest, Request

@@ -15,7 +15,8 @@ from cas.errors import (
     typed,
 )
 from cas.installer import Bringer, out_of_step
-from cas.installer.pull import needs_of, stale_inputs
+from cas.installer.pull import needs_of
+from cas.installer.step import stale_inputs
 from cas.progress import QUIET
 from cas.request import HubRequest, LocalRequest, RecipeRequest, Request
 from cas.resolver import pin
