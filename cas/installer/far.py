@@ -207,7 +207,7 @@ class _Work:
             Bad(digest, f"{reason}, on {self.remote.name}", tree=digest in self.listings)
             for digest, reason in sorted(self.bad.items())
         ]
-        result.hint = f"cas verify --remote {self.remote.name} --repair, where it is whole"
+        result.hint = f"cas verify --remote {self.remote.name} --repair"
         return result
 
     def _path(self, digest: Digest) -> str | None:
