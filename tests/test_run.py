@@ -615,7 +615,10 @@ sys.exit(subprocess.run([{str(BIN / "cas")!r}, "run", "--", "true"]).returncode)
     assert "cas: error: no port of 127.0.0.1 can be had: Address already in use" in done.stderr
 
 
-TRAP = "import signal, sys, time; {}; print('ready', flush=True); time.sleep(600)"
+# many short sleeps: Python sees a signal that comes just before a long one only at its end
+TRAP = (
+    "import signal, sys, time; {}; print('ready', flush=True)\nfor _ in 'x' * 6000: time.sleep(0.1)"
+)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
