@@ -96,7 +96,7 @@ def test_a_path_loads_neither_store_nor_lockfile(project):
     assert not loaded & {*LIBRARIES, *ROOMS}
 
 
-PACKAGES = ["cas", "cas.installer", "cas.project", "cas.project.requests", "cas.store"]
+PACKAGES = ["cas", "cas.files", "cas.installer", "cas.project", "cas.project.requests", "cas.store"]
 
 
 @pytest.mark.parametrize("package", PACKAGES)

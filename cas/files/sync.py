@@ -110,7 +110,13 @@ def _each(call: Callable[[Any], None], todo: list[Any]) -> None:
 
 
 def _fsync_path(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        fd = os.open(path, flags | os.O_DIRECTORY)  # a link to a directory: a store's root may be
     try:
         with named(path):
             _fsync(fd)

@@ -16,8 +16,9 @@ from cas.errors import (
     remedy,
     typed,
 )
+from cas.files import read_plain
 from cas.names import find, view_of
-from cas.project.reading import read_lock_file, read_regular, root_id_of
+from cas.project.reading import MOST, read_lock_file, root_id_of
 from cas.project.uses import Used, Uses
 
 TYPE_CHECKING = False
@@ -104,7 +105,7 @@ class Project:
     def requests_bytes(self) -> bytes | None:
         """Return the bytes of pyproject.toml, or None if there is none."""
         try:
-            return read_regular(os.path.join(self.root, REQUESTS))
+            return read_plain(os.path.join(self.root, REQUESTS), MOST)
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from cas.digest import Digest
 from cas.errors import StoreError
-from cas.project.reading import read_regular
+from cas.files import read_plain
+from cas.project.reading import MOST
 
 __all__ = ["holds", "named_by_experiments"]
 
@@ -28,7 +29,7 @@ def holds(root: str, *, experiments: bool = True) -> tuple[set[Digest], set[Dige
     None if there is no project at *root* any more. Raises CasError where it can't tell.
     """
     try:
-        locks = [read_regular(os.path.join(root, "assets.lock"))]
+        locks = [read_plain(os.path.join(root, "assets.lock"), MOST)]
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
