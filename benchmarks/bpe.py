@@ -23,18 +23,12 @@ Path(sys.argv[2]).mkdir()
 stories.write_txt(Path(sys.argv[2]) / "train.txt", int(sys.argv[3]), seed=1)
 """
 
-# All processes together have at most this one's peak and that of the greatest of the others
-# as often as there are others.
 OURS = """\
-import resource, sys
+import sys
 from pathlib import Path
-from cas.crew import cores
 from cas.recipes import parse
 tree, out = map(Path, sys.argv[1:])
 parse("bpe", {"vocab_size": 4096}).build(tree, ["train.txt"], out)
-own, other = (resource.getrusage(who).ru_maxrss
-              for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-print((own + min(cores(), 8) * other) / 1024)
 """
 
 THEIRS = """\
@@ -80,8 +74,8 @@ def training(place: Place) -> Iterator[list[Contestant]]:
     place.run(PYTHON, "-c", MAKE, str(ROOT), str(data), str(TEXT), cwd=ROOT)
     hashes: dict[str, str] = {}
 
-    def check_ours(run: Run) -> dict[str, float]:
-        return {"MiB in all processes, at most": float(run.stdout), **_same(place, "cas", hashes)}
+    def check_ours(_: Run) -> dict[str, float]:
+        return _same(place, "cas", hashes)
 
     def check_theirs(run: Run) -> dict[str, float]:
         place.run(PYTHON, "-c", LAY_OUT, str(place.root / "library"), cwd=ROOT)
@@ -94,6 +88,7 @@ def training(place: Place) -> Iterator[list[Contestant]]:
             role="cas",
             env=place.env(),
             cwd=place.root,
+            watched=True,
             before=_fresh(place, "cas"),
             check=check_ours,
         ),
@@ -102,6 +97,7 @@ def training(place: Place) -> Iterator[list[Contestant]]:
             argv=[PYTHON, "-c", THEIRS, str(data), str(place.root / "library")],
             env=place.env(),
             cwd=place.root,
+            watched=True,
             before=_fresh(place, "library"),
             check=check_theirs,
         ),

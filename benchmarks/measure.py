@@ -50,6 +50,8 @@ class Contestant:
     again, doing something else; a row has one ``cas``, which all others are compared with."""
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path
+    watched: bool = False
+    """Whether the memory of all its processes together is looked at, which takes CPU beside it."""
     before: Callable[[], None] = lambda: None
     """Sets the scene, untimed; the disks are synced afterwards."""
     check: Callable[[Run], dict[str, float] | None]
@@ -69,7 +71,8 @@ def measure(one: Contestant, scratch: Path, memory: int = 0) -> Run:
         populate = getattr(mmap, "MAP_POPULATE", 0)
         mmap.mmap(-1, memory, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | populate).close()
     out, err = scratch / "stdout", scratch / "stderr"
-    meter = [sys.executable, "-I", "-S", str(METER), str(out), str(err), *one.argv]
+    how = "watched" if one.watched else "alone"
+    meter = [sys.executable, "-I", "-S", str(METER), how, str(out), str(err), *one.argv]
     said = subprocess.Popen(
         meter,
         env=dict(one.env),
@@ -86,7 +89,7 @@ def measure(one: Contestant, scratch: Path, memory: int = 0) -> Run:
         raise
     if said.returncode:
         raise NotDone(f"{one.name}: could not be started: {errors.decode()[-400:]}")
-    wall, user, system, peak, code = figures.split()
+    wall, user, system, peak, tree, code = figures.split()
     run = Run(
         wall=float(wall),
         cpu=float(user) + float(system),
@@ -97,6 +100,8 @@ def measure(one: Contestant, scratch: Path, memory: int = 0) -> Run:
     if int(code):
         tail = f"{run.stdout}\n{run.stderr}"[-1200:]
         raise NotDone(f"{one.name}: exit code {int(code)}\n{tail}")
+    if one.watched:
+        run.extra["anonymous and shared MiB, all processes"] = int(tree) / 1024
     try:
         run.extra.update(one.check(run) or {})
     except (OSError, ValueError, IndexError) as error:

@@ -165,7 +165,7 @@ def cold_small(
     with HubProcess(place.root / "seed") as hub:
         asset = HubAsset(place, hub, ["bench/small"])
         others = [asset.snapshot(), *curl(place, asset)] if peers else []
-        yield [asset.cas("project", "cas pull"), *others]
+        yield [replace(asset.cas("project", "cas pull"), watched=not peers), *others]
 
 
 @contextmanager
@@ -183,7 +183,7 @@ def cold_large(
     with HubProcess(place.root / "seed") as hub:
         asset = HubAsset(place, hub, ["bench/large"])
         others = [asset.snapshot(), *curl(place, asset)] if peers else []
-        yield [asset.cas("project", "cas pull"), *others]
+        yield [replace(asset.cas("project", "cas pull"), watched=not peers), *others]
 
 
 @contextmanager
