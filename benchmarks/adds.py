@@ -8,6 +8,7 @@ import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from . import annex
 from .measure import Contestant, NotDone, Run
 from .peers import find_dvc
 from .place import (
@@ -42,7 +43,7 @@ class Bring:
         """Return what makes *project* anew, by *setup*, with the data in it."""
 
         def make() -> None:
-            for other in ("cas", "dvc", "git", "copied"):
+            for other in ("cas", "dvc", "git", "annex", "copied"):
                 self.place.clear(other)
             self.place.clear_caches()
             self.place.clear("copy", "dvc-site")
@@ -127,6 +128,8 @@ def add_large(place: Place) -> Iterator[list[Contestant]]:
         contestants.append(dvc_add(place, dvc, said, bring, check_dvc))
     else:
         place.note = "; ".join(filter(None, (place.note, said)))
+    if annex.find_annex():
+        contestants.append(annex.add(place, bring.into, source))
     env = place.env()
     contestants += [
         Contestant(

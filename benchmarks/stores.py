@@ -7,6 +7,7 @@ import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from . import annex
 from .hub import HubProcess
 from .measure import Contestant, NotDone, Role, Run
 from .noops import bare_python, make_project, pull_nothing
@@ -72,6 +73,8 @@ def verify(place: Place, *, large: bool) -> Iterator[list[Contestant]]:
         if shutil.which(peer):
             script = f"find {source} -type f -print0 | xargs -0 {peer}"
             contestants.append(one(peer, ["/bin/sh", "-c", script], str(source)))
+    if large and annex.find_annex():  # to add the small ones takes it minutes
+        contestants.append(annex.fsck(place, source, count))
     floor = [PYTHON, "-I", "-c", TWO_FLOORS, str(source)]
     contestants.append(
         Contestant(
