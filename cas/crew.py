@@ -9,23 +9,32 @@ whose parent is gone, however it went, ends at once, whatever it does.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import pickle
 import signal
-import subprocess
 import sys
 import threading
+import time
+from collections import deque
 from concurrent.futures import Executor, ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cas.errors import CasError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import subprocess
+    from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Future
 
-__all__ = ["Crew", "cores"]
+__all__ = ["Crew", "Helpers", "cores"]
+
+T = TypeVar("T")
+
+PATIENCE = 0.02  # seconds of work; half of what a process takes to start
+TASKS_AHEAD = 2  # tasks that each process has before it
+MOST_PROCESSES = 8
 
 
 def cores() -> int:
@@ -95,6 +104,8 @@ class Crew(Executor):
         return answer
 
     def _start(self) -> subprocess.Popen[bytes]:
+        import subprocess
+
         # what this process can import, and no threads of a library on top of the processes
         path = os.pathsep.join(filter(None, sys.path))
         # it never sees a Ctrl-C: the parent is told too, and ends it
@@ -112,6 +123,51 @@ class Crew(Executor):
         if self._over:
             process.kill()
         return process
+
+
+class Helpers:
+    """Processes that help with work in parts, where it takes this thread long.
+
+    They are started when it has worked for PATIENCE, and given something once they answer.
+    Leaving the context ends them.
+    """
+
+    def __init__(self) -> None:
+        self._number = min(cores(), MOST_PROCESSES) - 1
+        self._crew: Crew | None = None
+        self._answers: list[Future[None]] = []
+        self._worked = 0.0
+
+    def run(self, function: Callable[..., T], tasks: Iterable[tuple[Any, ...]]) -> Iterator[T]:
+        """Yield ``function(*task)`` of each task, in any order."""
+        lent: deque[Future[T]] = deque()
+        for task in tasks:
+            if self._crew and len(lent) < TASKS_AHEAD * sum(f.done() for f in self._answers):
+                lent.append(self._crew.submit(function, *task))
+            else:
+                began = time.monotonic()
+                answer = function(*task)
+                self._worked += time.monotonic() - began
+                yield answer
+            while lent and lent[0].done():
+                yield lent.popleft().result()
+            if self._crew is None and self._number and self._worked > PATIENCE:
+                self._crew = Crew(self._number)
+                module = function.__module__
+                self._answers = [self._crew.submit(_import, module) for _ in range(self._number)]
+        for future in lent:
+            yield future.result()
+
+    def __enter__(self) -> Helpers:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._crew:
+            self._crew.shutdown(cancel_futures=True)
+
+
+def _import(module: str) -> None:
+    importlib.import_module(module)
 
 
 def _pickled(*, failed: bool, value: Any) -> bytes:

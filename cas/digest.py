@@ -157,12 +157,15 @@ class Hasher:
 
 def hash_fd(fd: int) -> Sums:
     """Return the sums of what *fd* holds from its position to its end."""
+    head, rest = _begin(fd)
+    if not rest:
+        return sums_of(head)
     import xxhash
 
-    sha = hashlib.sha256()
-    xxh = xxhash.xxh3_128()
-    size = 0
-    for part in _pieces(fd):
+    sha = hashlib.sha256(head)
+    xxh = xxhash.xxh3_128(head)
+    size = len(head)
+    for part in _pieces(fd, rest):
         size += len(part)
         sha.update(part)
         xxh.update(part)
@@ -189,28 +192,33 @@ def drop_cached(fd: int) -> None:
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _pieces(fd: int) -> Iterator[bytes | memoryview]:
-    """Yield what *fd* holds from its position to its end, each piece until the next one."""
-    for _ in range(2):
-        data = os.read(fd, SMALL)
-        if not data:
-            return
-        yield data
+def xxh3_fd(fd: int) -> tuple[str, int]:
+    """Return the XXH3-128 and the size of what *fd* holds from its position to its end."""
+    import xxhash
+
+    head, rest = _begin(fd)
+    if not rest:
+        return xxhash.xxh3_128_hexdigest(head), len(head)
+    xxh = xxhash.xxh3_128(head)
+    size = len(head)
+    for part in _pieces(fd, rest):
+        size += len(part)
+        xxh.update(part)
+    return xxh.hexdigest(), size
+
+
+def _begin(fd: int) -> tuple[bytes, bytes]:
+    """Return the first bytes and the next; there are no next ones of a small file."""
+    head = os.read(fd, SMALL)
+    return head, os.read(fd, SMALL) if head else b""
+
+
+def _pieces(fd: int, first: bytes) -> Iterator[bytes | memoryview]:
+    """Yield *first* and what *fd* holds from its position to its end, each until the next one."""
+    yield first
     if hasattr(os, "posix_fadvise"):  # cold reads are 1.5 times as fast with it
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
     buffer = bytearray(CHUNK)
     view = memoryview(buffer)
     while count := os.readv(fd, [buffer]):
         yield view[:count]
-
-
-def xxh3_fd(fd: int) -> tuple[str, int]:
-    """Return the XXH3-128 and the size of what *fd* holds from its position to its end."""
-    import xxhash
-
-    xxh = xxhash.xxh3_128()
-    size = 0
-    for part in _pieces(fd):
-        size += len(part)
-        xxh.update(part)
-    return xxh.hexdigest(), size

@@ -96,6 +96,17 @@ def test_a_path_loads_neither_store_nor_lockfile(project):
     assert not loaded & {*LIBRARIES, *ROOMS}
 
 
+def test_a_verify_loads_nothing_that_brings_what_it_might_miss(project):
+    code = "sys.argv = ['cas', 'verify', '-q']\nfrom cas.__main__ import main\nassert main() == 0"
+    loaded = loaded_by(code)
+    assert "cas.store.verify" in loaded
+    assert not loaded & {
+        "asyncio", "http", "tempfile", "huggingface_hub", "obstore", "pyarrow", "cas.hub",
+        "cas.installer.bring", "cas.installer.pull", "cas.installer.repairing", "cas.recipes",
+        "cas.remote", "cas.resolver", "cas.store.gc", "cas.store.intake", "cas.store.trees",
+    }  # fmt: skip
+
+
 PACKAGES = ["cas", "cas.files", "cas.installer", "cas.project", "cas.project.requests", "cas.store"]
 
 

@@ -5,8 +5,9 @@
 · ``trees`` directories of them · ``durable`` their names · ``whole`` whether one stands · ``turn``
 one download of a tree at a time · ``damage`` what was found bad · ``mend`` damaged ones made whole
 · ``roots`` who needs what · ``gc`` removes the rest · ``drop`` one tree · ``verify`` reads it back
-· ``seal`` tables that end in their sum · ``index`` a hint that makes checks quick · ``recipes``
-hints of what recipes made · ``shared`` one of several users · ``trust`` what others put there.
+(``reread`` its bytes) · ``seal`` tables that end in their sum · ``index`` a hint that makes checks
+quick · ``recipes`` hints of what recipes made · ``shared`` one of several users · ``trust`` what
+others put there.
 
 Objects and trees are made under temporary names, synced, and named in whole; after that they
 never change. Readers take no mutex, two writers of one thing do no harm, only gc removes.

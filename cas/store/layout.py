@@ -22,6 +22,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from functools import cache
 
 from cas.digest import Digest, is_digest
 from cas.errors import StoreError
@@ -69,6 +70,10 @@ class Store:
         self._made: set[str] = set()
         self._shared: bool | None = None
         self._trust: Trust | None = None
+
+    def __reduce__(self) -> tuple[Callable[[str, bool], Store], tuple[str, bool]]:
+        """Let a process of ours that is given this store open it, once."""
+        return _opened, (self.root, self.named)
 
     @property
     def shared(self) -> bool:
@@ -211,6 +216,11 @@ def open_store(root: str | os.PathLike[str], *, create: bool = True, named: bool
     else:
         why = _why_not_writable(root)
     return Store(root, readonly=why, named=named)
+
+
+@cache
+def _opened(root: str, named: bool) -> Store:  # noqa: FBT001 - a pickle's
+    return open_store(root, create=False, named=named)
 
 
 def _why_not_writable(root: str) -> str | None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from cas.progress import QUIET
 from cas.store.intake import SMALL, add_file
-from cas.store.layout import open_store
 from cas.store.objects import Publisher
 from cas.store.staging import Staging
 
@@ -54,7 +53,7 @@ def add_files(
     try:
         with Crew(min(cores(), len(parts), MOST_PROCESSES)) as crew:
             coming = [
-                crew.submit(_add_part, store.root, store.named, [paths[n] for n in part])
+                crew.submit(_add, store, [paths[n] for n in part], move=False, progress=QUIET)
                 for part in parts
             ]
             large = _add(store, [paths[n] for n in rest], move=False, progress=progress)
@@ -86,10 +85,6 @@ def _parts(sources: Sequence[tuple[str, int]]) -> list[list[int]]:
         parts[-1].append(number)
         weight += sources[number][1]
     return parts
-
-
-def _add_part(root: str, named: bool, paths: list[str]) -> list[Sums]:  # noqa: FBT001 - a task's
-    return _add(open_store(root, create=False, named=named), paths, move=False, progress=QUIET)
 
 
 def _add(store: Store, paths: list[str], *, move: bool, progress: Progress) -> list[Sums]:

@@ -23,6 +23,7 @@ from cas.files import (
     is_temporary,
     read_plain,
     replace,
+    sweep,
     writer_is_alive,
 )
 from cas.store.seal import seal, unseal
@@ -106,6 +107,9 @@ def announce(
     place = call.path if call else os.path.join(directory, name)
     table = {"version": 1, "machine": host(), "path": path, "trees": sorted(set(trees))}
     replace(place, seal(table, indent=1), mode=0o644)
+    if call is None:
+        for swept in (store.root, directory):  # of what a killed call left
+            sweep(swept)
     return Call(root, place)
 
 

@@ -32,6 +32,7 @@ __all__ = ["SETTINGS", "find_group", "group_name", "read_trust", "share_store", 
 SETTINGS = "settings.toml"
 MAX_SETTINGS = 64 << 10  # bytes
 _LOST = "permission denied: its group"  # may not write: what an owner mends
+_MEMBER = "a member of that group who owns the store can do it, or root"
 _TEXT = b"""\
 # How far the users of this store believe what another one of them put here:
 #   "hash"   it is hashed by each of them once, before he uses it for the first time
@@ -51,6 +52,11 @@ def share_store(directory: str, group: str) -> Store:
         StoreError: this account may not give it to that group, or it is something else.
     """
     gid = find_group(group)
+    if os.geteuid() != 0 and not _is_in(gid):  # before anything is made
+        raise StoreError(
+            f"{directory} can't be given to the group {group_name(gid)}: this account is not in it",
+            hint=_MEMBER,
+        )
     store = open_store(directory)
     there = os.path.isdir(store.root)
     status = os.stat(store.root) if there else None
@@ -112,12 +118,12 @@ def _open_to(path: str, gid: int, mode: int) -> None:
     except OSError as error:
         raise StoreError(
             f"{path} can't be given to the group {group_name(gid)}: {error.strerror}",
-            hint="a member of that group who owns the store can do it, or root",
+            hint=_MEMBER,
         ) from None
     if found != mode:  # the system drops setgid where this account is not of the group
         raise StoreError(
             f"{path}: expected mode {mode:04o} for the group {group_name(gid)}, found {found:04o}",
-            hint="a member of that group who owns the store can do it, or root",
+            hint=_MEMBER,
         )
 
 
@@ -143,11 +149,16 @@ def group_name(gid: int) -> str:
         return str(gid)
 
 
+def _is_in(gid: int) -> bool:
+    """Say whether this account is of a group."""
+    return gid in {os.getegid(), *os.getgroups()}
+
+
 def why_denied(root: str, place: str) -> str:
     """Return why this account may not write *place* of a store that a group writes."""
     gid = os.stat(root).st_gid
     name = group_name(gid)
-    if gid not in {os.getegid(), *os.getgroups()}:
+    if not _is_in(gid):
         return f"permission denied: it is the group {name}'s, and this account is not in it"
     mode = stat.S_IMODE(os.stat(place).st_mode)
     return (

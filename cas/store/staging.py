@@ -30,6 +30,7 @@ from cas.files import (
 
 if TYPE_CHECKING:
     import hashlib
+    from collections.abc import Iterable
 
     from cas.store.layout import Store
 
@@ -72,6 +73,17 @@ class Staging:
         path = self._path(key)
         partial = None if key == UNKNOWN else self._take(key, path)
         return Staged(path, what, size=size, sha256=sha256, git_sha1=git_sha1, partial=partial)
+
+    def held(self, keys: Iterable[str]) -> int:
+        """Return the bytes on disk of what dead processes left of *keys*, to be gone on with."""
+        held = 0
+        for name in (name for key in keys for name in self._partials.get(key, ())):
+            if writer_is_dead(name):
+                try:
+                    held += os.lstat(f"{self._room}/{name}").st_blocks * 512
+                except OSError:
+                    continue
+        return held
 
     def link(self, path: str, *, dir_fd: int | None = None) -> Staged | None:
         """Return the file at *path* itself as a staged one, read-only from now on.
@@ -183,18 +195,13 @@ class Staged:
         self._git_sha1 = git_sha1
         self._flushed = 0
         self._taken = partial is not None
-        if partial is None:
-            self._fd = os.open(path, _NEW, 0o600 if sha256 or git_sha1 else READ_ONLY)
-        else:
-            self._fd = partial
-        if sha256 or git_sha1:  # else nobody can go on with it
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                pass  # it tells others that the writer lives; nothing rests on it
+        self._fd = -1 if partial is None else partial
         self._start()
         if partial is not None:
+            self._hold()
             self._read_back()
+        elif not (sha256 or git_sha1):
+            self._create(whole=True)  # nobody can go on with it
 
     def expect(self, size: int) -> None:
         """Learn the size of a file of which nothing was written yet."""
@@ -207,9 +214,24 @@ class Staged:
             raise IntegrityError(
                 self._what, expected=f"{self._size} bytes", actual=f"at least {end}"
             )
+        if self._fd < 0:
+            self._create(whole=end == self._size)
         self._put(data, self.offset)
         self._hash(data)
         self._advance(end)
+
+    def _create(self, *, whole: bool) -> None:
+        """Make the file: held where others may want to go on with it, final where not."""
+        self._fd = os.open(self.path, _NEW, READ_ONLY if whole else 0o600)
+        if not whole:
+            self._hold()
+
+    def _hold(self) -> None:
+        if self._sha256 or self._git_sha1:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                pass  # it tells others that the writer lives; nothing rests on it
 
     def _put(self, data: bytes | memoryview, at: int) -> None:
         with named(self.path):
@@ -228,6 +250,8 @@ class Staged:
 
         What is hashed is read back from the copy, so the sums are those of what was written.
         """
+        if self._fd < 0:
+            self._create(whole=False)
         self._hashing(threaded=size > CHUNK)
         while self.offset < size:
             with named(self.path):
@@ -242,7 +266,8 @@ class Staged:
 
     def restart(self) -> None:
         """Forget all that was written."""
-        os.ftruncate(self._fd, 0)
+        if self._fd >= 0:
+            os.ftruncate(self._fd, 0)
         self._stop_hashing()
         self.offset = self._flushed = 0
         self._start()
@@ -254,6 +279,8 @@ class Staged:
         IntegrityError, and forgets the bytes, if they are not what was to come.
         """
         sums = self._hash(b"").sums()
+        if self._fd < 0:  # it is empty
+            self._create(whole=True)
         try:
             if self._size is not None and sums.size != self._size:
                 raise IntegrityError(

@@ -21,6 +21,7 @@ from cas.files import (
     fsync_dir,
     reflink,
     replace,
+    sweep,
     sync_all,
     temporary_name,
 )
@@ -79,6 +80,7 @@ def build(
     parent = os.path.dirname(final)
     store.make_dir(store.place("trees"))
     store.make_dir(parent)
+    sweep(parent)
     work = os.path.join(parent, temporary_name())
     try:
         try:

@@ -60,7 +60,7 @@ def why_not_yet(store: Store, digest: Digest) -> tuple[str, bool]:
         stamp = _stamp(path, listing)
         if index.vouched(store, digest) == stamp:
             return "", False
-        wrong = names_differ(listing, walk(path)) or _wrong(store, path, listing, whose)
+        wrong = names_differ(listing, walk(path).keys()) or _wrong(store, path, listing, whose)
         if wrong:
             return f"damage was found in it: {whose}, and {wrong}", True
         if _stamp(path, listing) == stamp:

@@ -14,12 +14,12 @@ from cas.store.sidecar import LOCAL, Sidecar, read_sidecar
 from cas.warm import is_marked
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Set
 
     from cas.listing import Listing
     from cas.store.layout import Store
 
-__all__ = ["mtimes", "mtimes_fit", "names_differ", "note_use", "standing", "walk"]
+__all__ = ["files_in", "mtimes", "mtimes_fit", "names_differ", "note_use", "standing", "walk"]
 
 USE_NOTED = 86400  # seconds between two marks of a tree's use
 
@@ -47,7 +47,7 @@ def standing(store: Store, digest: Digest) -> tuple[Sidecar | None, str]:
         found = walk(path)
     except OSError as error:
         return None, f"it can't be read: {error.strerror} ({error.filename})"
-    if why := names_differ(listing, found):
+    if why := names_differ(listing, found.keys()):
         return None, why
     sizes = tuple(found[entry.path].st_size for entry in listing)
     if sidecar:
@@ -84,12 +84,12 @@ def _believed(store: Store, digest: Digest, sidecar: Sidecar) -> tuple[Sidecar |
     return (None, why) if why else (sidecar, "")
 
 
-def names_differ(listing: Listing, found: Mapping[str, os.stat_result]) -> str:
+def names_differ(listing: Listing, found: Set[str]) -> str:
     """Return which files are missing in a tree, or not its own, or ``""``."""
     expected = {entry.path for entry in listing}
-    if missing := expected - found.keys():
+    if missing := expected - found:
         return f"{len(missing)} of its files are missing, as {min(missing)!r}"
-    if extra := found.keys() - expected:
+    if extra := found - expected:
         return f"{len(extra)} files are in it that are not its own, as {min(extra)!r}"
     return ""
 
@@ -116,6 +116,16 @@ def _unknown(
 def walk(path: str) -> dict[str, os.stat_result]:
     """Return every file below *path* with its lstat, links followed only to objects of ours."""
     found: dict[str, os.stat_result] = {}
+    for name, entry in files_in(path):
+        try:
+            found[name] = entry.stat()
+        except OSError:
+            found[name] = entry.stat(follow_symlinks=False)
+    return found
+
+
+def files_in(path: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield what is below *path* and no directory: its name from there on, and its entry."""
     todo = [""]
     while todo:
         inner = todo.pop()
@@ -124,12 +134,8 @@ def walk(path: str) -> dict[str, os.stat_result]:
                 name = f"{inner}/{entry.name}" if inner else entry.name
                 if entry.is_dir(follow_symlinks=False):
                     todo.append(name)
-                    continue
-                try:
-                    found[name] = entry.stat()
-                except OSError:
-                    found[name] = entry.stat(follow_symlinks=False)
-    return found
+                else:
+                    yield name, entry
 
 
 def note_use(store: Store, digest: Digest, now: float) -> None:
