@@ -114,6 +114,15 @@ BODIES = {
     "continue": b"HTTP/1.1 100 Continue\r\n\r\n" + HEAD + DATA,
     "case": HEAD.replace(b"Content-Length", b"cONTENT-lENGTH") + DATA,
     "bare newlines": HEAD.replace(b"\r\n", b"\n") + DATA,
+    "no blank": HEAD.replace(b": ", b":") + DATA,
+    "folded": HEAD.replace(b"Content", b"X: y\r\n z\r\nContent") + DATA,
+    "one name twice": HEAD.replace(b"Content", b"X: y\r\nx: z\r\nContent") + DATA,
+    "one length twice": HEAD.replace(b"\r\n\r\n", b"\r\nContent-Length: 50000\r\n\r\n") + DATA,
+    "no ascii": HEAD.replace(b"Content", "X: é…\r\nContent".encode()) + DATA,
+    "no reason": HEAD.replace(b" OK", b"") + DATA,
+    "last": HEAD.replace(b"Content", b"Connection: close\r\nContent") + DATA,
+    "chunks, and a length": HEAD.replace(b"Content", b"Transfer-Encoding: chunked\r\nContent")
+    + b"c350\r\n%b\r\n0\r\n\r\n" % DATA,
 }
 
 
@@ -126,6 +135,29 @@ def test_a_body_comes_however_its_end_is_told(raw, body):
     raw(answer)
     fetch(SNAPSHOT, FILE, sink := Held(), limits=FAST)
     assert sink.data == DATA
+
+
+@pytest.mark.parametrize("at", [1, 12, 17, 30, len(HEAD) - 1, len(HEAD), len(HEAD) + 1])
+def test_an_answer_that_comes_in_two_parts_is_one(raw, at):
+    def answer(sock, _):
+        sock.sendall((HEAD + DATA)[:at])
+        time.sleep(0.05)
+        sock.sendall((HEAD + DATA)[at:])
+
+    server = raw(answer)
+    fetch_many(SNAPSHOT, [(f, Held) for f in FILES[:2]], done=_keep(got := {}), jobs=1, limits=FAST)
+    assert list(got.values()) == [DATA, DATA]
+    assert (len(server.requests), server.connections) == (2, 1)
+
+
+def test_the_last_answer_of_a_connection_is_read_to_its_end(raw):
+    data = DATA * 40
+    head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(data)
+    server = raw(lambda sock, _: sock.sendall(head + data))  # and it waits for the client to close
+    files = [HubFile(path=p, size=len(data), sha256=None, git_sha1="0", xet=None) for p in "ab"]
+    fetch_many(SNAPSHOT, [(f, Held) for f in files], done=_keep(got := {}), jobs=1, limits=FAST)
+    assert list(got.values()) == [data, data]
+    assert (len(server.requests), server.connections) == (2, 2)
 
 
 NOISE = {

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .lean import Answer
 
 __all__ = [
+    "OFFLINE",
     "Asked",
     "ConnectionLost",
     "Fault",
@@ -38,6 +39,8 @@ __all__ = [
     "no_connection",
     "one_line",
 ]
+
+OFFLINE = "offline mode is on"
 
 _TRANSIENT = frozenset((408, 429, 500, 502, 503, 504))
 _LONGEST = 10**9  # seconds
@@ -203,10 +206,10 @@ def no_client(endpoint: str, error: Exception) -> SourceError:
 
 def no_connection(endpoint: str, reason: str) -> Offline:
     """Return the error for a Hub that can't be reached."""
-    return Offline(
-        f"no connection to {_plain(endpoint)}: {reason}",
-        hint="check the network, HF_ENDPOINT and the proxy variables",
-    )
+    hint = "check the network, HF_ENDPOINT and the proxy variables"
+    if reason == OFFLINE:
+        hint = "unset HF_HUB_OFFLINE TRANSFORMERS_OFFLINE"
+    return Offline(f"no connection to {_plain(endpoint)}: {reason}", hint=hint)
 
 
 def _quota(asked: Asked, headers: Mapping[str, str]) -> Fault:

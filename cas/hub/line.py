@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urljoin, urlsplit
 
@@ -20,6 +20,7 @@ from cas import limits
 from cas.errors import AccessDenied, Offline, SourceError
 
 from .faults import (
+    OFFLINE,
     Asked,
     ConnectionLost,
     Fault,
@@ -29,7 +30,7 @@ from .faults import (
     no_client,
     no_connection,
 )
-from .lean import Answer, Lean, Unusable, shut
+from .lean import Answer, Lean, Unusable, origin_of, shut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
@@ -82,7 +83,7 @@ class Line:
         self.answered = False
         """Somebody has answered: what fails from now on is no lack of a network."""
         if limits.offline or constants.is_offline_mode():
-            raise no_connection(self.endpoint, "offline mode is on")
+            raise no_connection(self.endpoint, OFFLINE)
         # not build_hf_headers: it asks the Hub for a registry, once a day, to fill user-agent in
         token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
         if token and not (token.isascii() and token.isprintable()):
@@ -216,7 +217,7 @@ class Line:
             lean = self._lean.serves(url)
             response = self._leanly(url, every) if lean else self._by_session(url, every)
         except OfflineModeIsEnabled:
-            raise no_connection(self.endpoint, "offline mode is on") from None
+            raise no_connection(self.endpoint, OFFLINE) from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise self.fault(asked, error) from None
         self.answered = True
@@ -236,7 +237,7 @@ class Line:
         from huggingface_hub import constants
 
         if constants.is_offline_mode():
-            raise no_connection(self.endpoint, "offline mode is on")
+            raise no_connection(self.endpoint, OFFLINE)
         try:
             return self._lean.get(url, headers)
         except Unusable as error:
@@ -322,11 +323,16 @@ def _shut(response: Response | Answer) -> None:
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:
+    return _parsed(origin_of(url))
+
+
+@lru_cache
+def _parsed(origin: str) -> tuple[str, str, int | None]:
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(origin)
         port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     except ValueError:  # no port, or no IPv6 address: the session will say what is wrong
-        return ("", url, None)
+        return ("", origin, None)
     return (parts.scheme, parts.hostname or "", port)
 
 
