@@ -87,12 +87,14 @@ ROWS: dict[str, Row] = {
         runs=3,
         make=remotes.push_large,
         work={"bytes": remotes.LARGE},
+        memory=5 << 30,
     ),
     "pull-large": Row(
         title="pulling one file of 1 GiB from an S3 server",
         runs=3,
         make=remotes.pull_large,
         work={"bytes": remotes.LARGE},
+        memory=5 << 30,
     ),
     "push-small": Row(
         title="pushing 5,000 × 4 KB to an S3 server",

@@ -9,7 +9,11 @@ import threading
 import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["BadLine"]
 
@@ -17,7 +21,7 @@ __all__ = ["BadLine"]
 @dataclass
 class Fault:
     kind: str
-    """cut, stall, corrupt, or a status"""
+    """cut, stall, corrupt, whole (not the range), short, content-range, etag, or a status"""
     method: str
     part: str
     """of the path"""
@@ -25,6 +29,8 @@ class Fault:
     at: int
     """byte of the body"""
     hits: int = 0
+    then: Callable[[], object] | None = None
+    """called before the body goes out"""
     wait: float | None = None
     """seconds, told as Retry-After: all is refused until they are over, from the first HEAD on"""
     until: float = math.inf
@@ -112,12 +118,14 @@ class BadLine:
             request.close_connection = True
 
     def _forward(self, request, method, path, body, fault) -> None:
+        kind = fault.kind if fault else ""
         parts = urlsplit(self.target)
         upstream = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
         try:
             upstream.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
             for name, value in request.headers.items():
-                upstream.putheader(name, value)  # Host too: it is signed
+                if (kind, name.lower()) != ("whole", "range"):
+                    upstream.putheader(name, value)  # Host too: it is signed
             upstream.endheaders(body)
             answer = upstream.getresponse()
             data = answer.read()
@@ -125,17 +133,27 @@ class BadLine:
             upstream.close()
         request.send_response(answer.status)
         for name, value in answer.getheaders():
-            if name.lower() not in ("transfer-encoding", "connection", "date", "server"):
+            if name.lower() == kind:
+                request.send_header(name, value + "0")
+            elif (kind, name.lower()) == ("short", "content-length"):
+                request.send_header(name, str(fault.at))
+            elif name.lower() not in ("transfer-encoding", "connection", "date", "server"):
                 request.send_header(name, value)
         request.end_headers()
         if method == "HEAD":
             return
-        if fault and fault.kind == "corrupt" and len(data) > fault.at:
+        if fault and fault.then:
+            fault.then()
+        if kind == "corrupt" and len(data) > fault.at:
             data = data[: fault.at] + bytes([data[fault.at] ^ 1]) + data[fault.at + 1 :]
-        if fault and fault.kind in ("cut", "stall"):
+        if kind in ("content-range", "etag"):
+            data = bytes(len(data))
+        if kind == "short":
+            data = data[: fault.at]
+        if kind in ("cut", "stall"):
             request.wfile.write(data[: fault.at])
             request.wfile.flush()
-            if fault.kind == "stall":
+            if kind == "stall":
                 until = time.monotonic() + 60
                 while time.monotonic() < until and not self._closing.wait(0.1):
                     pass

@@ -388,6 +388,62 @@ def test_a_large_remote_is_listed_by_prefix_many_at_a_time(far, line, tmp_path, 
     assert line.count("GET", "list-type=2") > 3
 
 
+# --- S3: large bodies, which are asked for once more, by a request of our own ---------------------
+
+OWN = "X-Amz-Signature"  # in its URL, and in none of obstore's
+MIB = 1 << 20
+
+
+@pytest.fixture
+def large(far, monkeypatch):
+    """An object of 3 MiB on a remote where that is large."""
+    monkeypatch.setattr("cas.remote.bucket.DIRECT", MIB)
+    return open_remote(far.place, limits=IMPATIENT), far.digest, far.data
+
+
+@pytest.mark.parametrize(("held", "own"), [(0, 1), (MIB, 1), ((2 << 20) + 1, 0)])
+def test_a_large_body_comes_by_a_request_of_our_own(large, line, held, own):
+    remote, digest, data = large
+    sink = Held(data[:held])
+    assert fetch(remote, digest, sink) == data
+    assert sink.restarts == 0
+    assert (line.count("GET", "/objects/"), line.count("GET", OWN)) == (1 + own, own)
+
+
+@pytest.mark.parametrize(
+    ("kind", "at"),
+    [("cut", 0), ("stall", 0), ("whole", 0), ("short", 1000), ("content-range", 0), ("etag", 0),
+     (403, 0), (503, 0)],
+)  # fmt: skip
+def test_one_that_is_refused_or_of_other_bytes_is_left_for_what_was_found(large, line, kind, at):
+    remote, digest, data = large
+    fault = line.fault(kind, part=OWN, at=at, times=99)
+    sink = Held(data[:MIB])
+    assert fetch(remote, digest, sink) == data
+    assert sink.restarts == 0
+    assert fault.hits == 1
+    assert line.count("GET", "/objects/") == 2
+
+
+@pytest.mark.parametrize("kind", ["cut", "stall"])
+def test_one_that_ends_in_the_middle_goes_on_where_it_was(large, line, kind):
+    remote, digest, data = large
+    line.fault(kind, part=OWN, at=MIB)
+    sink = Held()
+    assert fetch(remote, digest, sink) == data
+    assert sink.restarts == 0
+    assert line.count("GET", OWN) == 2
+
+
+def test_one_is_left_at_once_by_a_stop(large, line):
+    remote, digest, data = large
+    stop = threading.Event()
+    sink = Held()
+    with pytest.raises(Stopped):
+        remote.fetch(digest, sink, limit=len(data), stop=stop, progress=lambda _: stop.set())
+    assert 0 < sink.offset < len(data)
+
+
 @pytest.mark.full
 def test_azure_tells_a_container_that_is_not_there_and_a_wrong_key(azurite, monkeypatch):
     for name, value in azurite.environment.items():
@@ -399,6 +455,14 @@ def test_azure_tells_a_container_that_is_not_there_and_a_wrong_key(azurite, monk
     with pytest.raises(AccessDenied, match="refused access") as error:
         open_remote(parse_place("lab", f"az://{azurite.container}/cas"), limits=QUICK).begin()
     assert "aHVzaA" not in str(error.value)
+
+
+def test_a_repository_that_is_not_on_the_hub_is_told(hub):
+    made = open_remote(parse_place("lab", "hf://datasets/o/nosuch/cas"), limits=QUICK)
+    assert made.begin() is False
+    with pytest.raises(SourceError, match="there is no such repository") as caught:
+        made.begin(write=True)
+    assert "hf repos create" in str(caught.value.hint)
 
 
 @pytest.mark.full

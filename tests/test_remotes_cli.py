@@ -14,6 +14,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
 
+import obstore
 import pytest
 
 from cas.cli import run
@@ -407,6 +408,16 @@ def test_status_asks_the_remotes_for_second_copies(machine, tmp_path):
     assert rows["datasets/corpus"]["second_copy"] is False
 
 
+def test_what_was_dropped_and_came_back_from_a_remote_has_its_second_copy_there(machine):
+    machine.run("push")
+    machine.run("drop", "corpus")
+    shutil.rmtree(machine.root / "corpus")
+    machine.run("pull")
+    rows = {r["name"]: r["second_copy"] for r in machine.json("status")["assets"]}
+    assert rows["datasets/corpus"] is True
+    machine.run("store", "rm")  # nothing in it is the only copy
+
+
 # --- experiments ----------------------------------------------------------------------------------
 
 SAVE = """
@@ -447,6 +458,21 @@ def test_experiments_travel_with_what_they_name_and_nothing_is_overwritten(machi
         assert record.read_bytes() == b"mine"
     finally:
         other.forget_store()
+
+
+def test_what_a_record_kept_comes_back_from_a_remote_when_the_store_is_lost(machine, tmp_path):
+    git = ["git", "-c", "user.name=n", "-c", "user.email=n@localhost"]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "one"]):
+        subprocess.run([*git, *words], cwd=machine.root, env=machine.env, check=True, timeout=60)
+    (machine.root / "train.py").write_text("lr = 0.1\n")
+    save(machine, "exp_001")
+    machine.run("push")
+    machine.run("push", "--experiments")
+    machine.run("store", "rm", "--local-too")
+    made = machine.json("reproduce", "exp_001", str(tmp_path / "again"), "--offline")
+    assert made["missing"] == {}
+    assert [row["state"] for row in made["assets"]] == ["fetched"]
+    assert (tmp_path / "again/train.py").read_text() == "lr = 0.1\n"
 
 
 def test_a_record_of_a_remote_that_is_none_or_leads_elsewhere_is_not_taken(machine, tmp_path, hub):
@@ -507,3 +533,35 @@ def test_the_walk_on_a_real_bucket_costs_a_request_a_tree(machine, server):
         said = machine.run("push", code=4)
         assert "hush" not in said
         assert "cas: hint:" in said
+
+
+def test_a_large_object_that_is_swapped_while_it_comes_is_not_taken(
+    tmp_path, hub, server, monkeypatch
+):
+    monkeypatch.setattr("cas.remote.bucket.DIRECT", 1 << 20)
+    machine = Machine(tmp_path, hub)
+    data = os.urandom(3 << 20)
+    prefix, key = os.urandom(4).hex(), hash_bytes(data)
+    key = f"objects/{key[:2]}/{key[2:]}"
+    bucket = server.store(prefix=prefix)
+    (machine.root / "m.pt").write_bytes(data)
+    with BadLine(server.endpoint) as line:
+        machine.env |= server.environment | {"AWS_ENDPOINT_URL": line.endpoint}
+        machine.run("add", "./m.pt")
+        machine.run("remote", "add", "lab", f"s3://lab-bucket/{prefix}")
+        machine.run("push")
+        machine.forget_store()
+        (machine.root / "m.pt").unlink()
+        swap = line.fault("cut", part="X-Amz-Signature", at=2 << 20)
+        swap.then = lambda: obstore.put(bucket, key, bytes(len(data)), use_multipart=False)
+        said = machine.run("pull", code=1)
+        assert swap.hits == 1
+        assert "remote 'lab'" in said
+        assert not (machine.store / key).exists()
+        line.reset()
+        obstore.put(bucket, key, data, use_multipart=False)
+        line.fault("corrupt", part="X-Amz-Signature", at=2 << 20)
+        assert machine.json("pull")["assets"] == 1  # asked once more
+        assert machine.read("models/m.pt") == data
+        assert line.count("GET", "X-Amz-Signature") == 2
+    machine.forget_store()

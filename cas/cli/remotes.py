@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from cas.cli.terminal import Terminal
 
-__all__ = ["COMMANDS", "HANDLERS", "pull_experiments", "tell_copies", "verify"]
+__all__ = ["COMMANDS", "HANDLERS", "pull_experiments", "tell_bad", "tell_copies", "verify"]
 
 COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]] = {}
 
@@ -136,7 +136,7 @@ def drop(args: argparse.Namespace, out: Terminal) -> int:
         elif not out.json:
             out.data(f"{row.name}  {human(row.bytes)} freed, {join(row.sources)} has it")
     if args.dry_run and rows:
-        out.say("nothing was removed")
+        out.say("nothing was removed; without --dry-run a remote's bytes are read back first")
     worst = [row.error.exit_code for row in rows if row.error]
     return (worst[0] if len(set(worst)) == 1 else 1) if worst else 0
 
@@ -175,18 +175,23 @@ def verify(args: argparse.Namespace, out: Terminal) -> int:
         repair=args.repair, progress=out,
     )  # fmt: skip
     report = installer.verify_json(result, names)
-    if out.json:
-        out.document(report)
-    else:
-        for bad in report["bad"]:
-            of = f" ({join(bad['assets'])})" if bad["assets"] else ""
-            out.data(f"{bad['hash']}  {out.paint('bad', 'red')}  {bad['reason']}{of}")
+    tell_bad(report, out)
     how = "" if args.level else " (by size; --full reads every byte)"
     out.say(f"{report['objects']} objects, {human(report['bytes'])} on {args.remote}: "
             f"{len(report['bad'])} bad{how}")  # fmt: skip
     if report["bad"]:
         out.say(result.hint or "")
     return 1 if report["bad"] else 0
+
+
+def tell_bad(report: dict[str, Any], out: Terminal) -> None:
+    """Tell what a verify, of the store or of a remote, found bad."""
+    if out.json:
+        out.document(report)
+        return
+    for bad in report["bad"]:
+        of = f" ({join(bad['assets'])})" if bad["assets"] else ""
+        out.data(f"{bad['hash']}  {out.paint('bad', 'red')}  {bad['reason']}{of}")
 
 
 def tell_copies(report: dict[str, Any], out: Terminal) -> None:

@@ -1,4 +1,10 @@
-"""drop: the local copy of an asset goes, because another source was just seen to have it all."""
+"""drop: the local copy of an asset goes, because another source was just seen to have it all.
+
+What goes may be the only right copy, so no name, size or checksum of a bucket is enough: it
+may have been overwritten, or its disk have rotted. The Hub states the SHA-256 of what it has at
+a commit, and is believed where it does; a remote's bytes are read back and hashed here, which
+takes what the next pull of them takes.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +14,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cas.digest import CHUNK, git_blob_hasher, open_to_read
-from cas.errors import CasError, Edited, NotPulled, SourceError, typed
+from cas.errors import CasError, Edited, NotPulled, Offline, SourceError, StoreError, typed
 from cas.installer.link import unlink_view
 from cas.installer.push import store_of
+from cas.installer.readback import wrong_bytes
 from cas.names import view_of
 from cas.progress import QUIET
 from cas.project import look
+from cas.project.places import STACKED
 from cas.project.remotes import places
 from cas.remote import open_remote
 from cas.request import HubRequest
@@ -32,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Dropped", "drop"]
 
+JOBS = 16  # objects that are read back at a time
+
 
 @dataclass(slots=True, kw_only=True)
 class Dropped:
@@ -40,7 +50,7 @@ class Dropped:
     name: str
     tree: str
     sources: list[str] = field(default_factory=list)
-    """Who was just seen to have every byte: names of remotes, or the Hub's repository."""
+    """Who was just seen to have every byte: a remote's name, or the Hub's repository."""
     bytes: int = 0
     """Freed on this disk."""
     error: CasError | None = None
@@ -61,11 +71,12 @@ def drop(
 ) -> list[Dropped]:
     """Remove the local copies of assets that a remote, or the Hub at the pinned commit, has.
 
-    Every object is looked for there, with its size, now. The asset stays in the lock, and
-    ``cas pull`` brings it back. What no source has whole stays, and its row says why.
+    The Hub must list the same hashes now; a remote's bytes are read back and hashed (*dry_run*
+    only looks for them, with their size). The asset stays in the lock, and ``cas pull`` brings
+    it back. What no source has whole stays, and its row says why.
     """
     lock = project.read_lock()
-    seeker = _Seeker(project, progress)
+    seeker = _Seeker(project, progress, prove=not dry_run)
     rows = []
     for asset in lock.select(list(words)):
         row = Dropped(name=asset.name, tree=asset.tree_id)
@@ -89,11 +100,12 @@ def _drop(project: Project, asset: Asset, row: Dropped, seeker: _Seeker, *, dry_
     listing = read_listing(store, asset.tree)
     if listing is None:
         raise SourceError(f"the listing of {asset.name!r} is lost", hint="cas verify --repair")
+    if any(store is stacked for stacked in project.stores.stacked):
+        raise StoreError(f"{asset.name!r} lies in {store.root}: {STACKED}",
+                         hint=f"CAS_STORE={typed(store.root)} CAS_STORE_PATH= cas drop "
+                         f"{typed(asset.name)}, as one who may write it")  # fmt: skip
     store.need_writable()
-    row.sources, why = seeker.seek(asset, store, listing)
-    if not row.sources:
-        raise SourceError(f"{asset.name!r} was not dropped: {why}",
-                          hint=f"cas push {typed(asset.name)}")  # fmt: skip
+    row.sources = [seeker.seek(asset, store, listing)]
     root = project.root_id(draw=True) or ""
     row.bytes = drop_tree(store, listing, root=root, dry_run=dry_run)
     if not dry_run and view.state == "link":
@@ -103,16 +115,18 @@ def _drop(project: Project, asset: Asset, row: Dropped, seeker: _Seeker, *, dry_
 class _Seeker:
     """Looks who has every byte of a tree; remotes are opened once."""
 
-    def __init__(self, project: Project, progress: Progress) -> None:
+    def __init__(self, project: Project, progress: Progress, *, prove: bool) -> None:
         self._project = project
         self._progress = progress
+        self._prove = prove
         self._remotes: list[Remote] | None = None
         self._why: list[str] = []
+        self._offline: Offline | None = None
 
-    def seek(self, asset: Asset, store: Store, listing: Listing) -> tuple[list[str], str]:
-        """Return (who has all of it, why nobody does)."""
+    def seek(self, asset: Asset, store: Store, listing: Listing) -> str:
+        """Return who has all of it; raise SourceError, which says why nobody does."""
         sizes = {entry.digest: _size(store, entry.digest) for entry in listing}
-        found, why = [], []
+        holders, why, hint = [], [], f"cas push {typed(asset.name)}"
         for remote in self._open():
             try:
                 lacks = _lacks(remote, listing, sizes)
@@ -123,25 +137,53 @@ class _Seeker:
             if lacks:
                 why.append(f"{remote.name!r} lacks {lacks}")
             else:
-                found.append(remote.name)
-        if not found and isinstance(asset.request, HubRequest):
+                holders.append(remote)
+        if isinstance(asset.request, HubRequest):  # asked first: nothing has to come from it
             repo = asset.repo or asset.request.repo
             try:
                 lacks = self._hub_lacks(asset, asset.request, store, listing, sizes)
             except CasError as error:
+                self._offline = error if isinstance(error, Offline) else None
                 why.append(str(error))
             else:
                 if not lacks:
-                    return [f"{repo}@{(asset.commit or '')[:12]}"], ""
+                    return f"{repo}@{(asset.commit or '')[:12]}"
                 why.append(f"{repo!r} lacks {lacks}")
-        return found, "; ".join([*self._why, *why]) or "no remote and no Hub is known to have it"
+        for remote in holders:
+            try:
+                wrong = self._wrong(remote, asset, listing, sizes)
+            except CasError as error:
+                why.append(str(error))
+                continue
+            if not wrong:
+                return remote.name
+            note_remote(store, asset.tree, remote.place.url, there=False)
+            why.append(f"{remote.name!r} has other bytes of {wrong}")
+            hint = remote.repair
+        told = "; ".join([*self._why, *why]) or "no remote and no Hub is known to have it"
+        raise SourceError(f"{asset.name!r} was not dropped: {told}", hint=hint)
+
+    def _wrong(
+        self, remote: Remote, asset: Asset, listing: Listing, sizes: dict[Digest, int]
+    ) -> str:
+        """Read a tree back from a remote; return what is wrong there, or ``""``."""
+        if not self._prove:
+            return ""
+        wrong = wrong_bytes(
+            remote, sizes | {listing.digest: len(listing.data())},
+            what=f"{asset.name}: read back from {remote.name}", jobs=JOBS,
+            stop=threading.Event(), progress=self._progress,
+        )  # fmt: skip
+        if listing.digest in wrong:
+            return "its listing"
+        return next((repr(path) for path, digest in listing if digest in wrong), "")
 
     def _open(self) -> list[Remote]:
         if self._remotes is None:
             self._remotes = []
             for place in places(self._project):
                 try:
-                    remote = open_remote(place)
+                    remote = open_remote(place, notice=self._progress.note)
                     if remote.begin():
                         self._remotes.append(remote)
                 except CasError as error:
@@ -156,8 +198,14 @@ class _Seeker:
         listing: Listing,
         sizes: dict[Digest, int],
     ) -> str:
-        """Return what the Hub does not have at the pinned commit, or ``""``."""
+        """Return what the Hub does not have at the pinned commit, or ``""``.
+
+        Once it could not be reached, it is not asked for the next tree: that may take its time.
+        """
         from cas import hub
+
+        if self._offline:
+            raise self._offline
 
         snapshot = hub.resolve(
             request.kind,  # type: ignore[arg-type]  # parsed to one of the three kinds

@@ -18,6 +18,7 @@ from cas.digest import Digest, hash_bytes, is_digest, open_to_read
 from cas.errors import CasError, SourceError, StoreError
 from cas.files import discard, make_dirs, umask, write_new
 from cas.installer.bring import Bringer
+from cas.installer.kept import bring_kept
 from cas.installer.push import Load, Pushed, push_loads, usable_remote
 from cas.installer.remotes import bring_tree
 from cas.progress import QUIET
@@ -25,8 +26,6 @@ from cas.project.held import named_by_experiments
 from cas.project.requests import shared_names
 from cas.remote import each
 from cas.store import (
-    Publisher,
-    add_bytes,
     announce,
     end,
     read_listing,
@@ -35,8 +34,6 @@ from cas.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from cas.progress import Progress
     from cas.project import Project
     from cas.remote import Remote
@@ -46,7 +43,6 @@ __all__ = ["Exchanged", "Taken", "pull_experiments", "push_experiments"]
 
 EVENT = re.compile(r"\.events/[0-9a-f-]{36}\.json")
 LARGEST = 2 << 30  # bytes that a record may have
-KEPT = 64 << 20  # bytes that a diff, a list of packages or a lock may have
 
 
 @dataclass(slots=True)
@@ -267,7 +263,9 @@ def _bring_named(project: Project, bringer: Bringer, incoming: Path, taken: Take
     with shared_gc_mutex(store):
         call = announce(store, root, path=project.root, trees=[*trees, *objects])
     try:
-        _bring_objects(bringer, objects, taken)
+        left, errors = bring_kept(bringer, objects)
+        taken.errors += errors
+        taken.gone += sorted(left)
         for digest, name in trees.items():
             if project.stores.where(digest) is None:
                 _bring_tree(bringer, digest, name, taken)
@@ -292,27 +290,6 @@ def _bring_tree(bringer: Bringer, digest: Digest, name: str, taken: Taken) -> No
         taken.gone.append(f"t1:{digest}")
 
 
-def _bring_objects(bringer: Bringer, objects: Iterable[Digest], taken: Taken) -> None:
-    store = bringer.store
-    left = {digest for digest in objects if not store.has(digest)}
-    publisher = Publisher(store)
-    for remote in bringer.remotes:
-        for digest in sorted(left):
-            held = _Held()
-            try:
-                there = remote.fetch(digest, held, limit=KEPT, stop=threading.Event())
-            except CasError as error:
-                taken.errors.append(error)
-                break
-            if there and hash_bytes(bytes(held.data)) == digest:
-                add_bytes(store, bringer.staging, bytes(held.data), publisher)
-                bringer.files += 1
-                bringer.bytes += len(held.data)
-                left.discard(digest)
-    publisher.flush()
-    taken.gone += sorted(left)
-
-
 def _place(directory: Path, incoming: Path, taken: Taken) -> None:
     """Give what came its names, records first; a name that is taken meanwhile stays."""
     for name in sorted(_files(incoming), key=lambda name: (name.startswith("."), name)):
@@ -325,26 +302,6 @@ def _place(directory: Path, incoming: Path, taken: Taken) -> None:
         except OSError as error:
             raise StoreError(f"{directory / name}: {error.strerror}") from None
         taken.new_files += 1
-
-
-class _Held:
-    """A sink in memory, for what is small."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-
-    @property
-    def offset(self) -> int:
-        return len(self.data)
-
-    def expect(self, size: int) -> None:
-        del size
-
-    def write(self, data: bytes) -> None:
-        self.data += data
-
-    def restart(self) -> None:
-        self.data.clear()
 
 
 def _files(directory: Path) -> dict[str, int]:

@@ -6,8 +6,8 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from cas.digest import Digest, Hasher
 from cas.errors import CasError, IntegrityError, ListingError
+from cas.installer.readback import Hashed, wrong_bytes
 from cas.listing import Listing
 from cas.progress import QUIET
 from cas.project.access import access_of
@@ -19,6 +19,7 @@ from cas.store import Bad, Verified, note_remote
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from cas.digest import Digest
     from cas.lockfile import Asset
     from cas.progress import Progress
     from cas.project import Project
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["holders", "verify_remote"]
 
 LISTING = 256 << 20  # bytes that a listing may have
-ANY = 1 << 50  # bytes that an object may have whose size is not known here
 
 
 def holders(
@@ -155,27 +155,10 @@ class _Work:
 
     def read(self) -> None:
         """Hash every byte of what is there."""
-        todo = [digest for digest in self.there if digest not in self.bad]
-        total = sum(self.there[digest] for digest in todo)
-        self.progress.begin(f"verify {self.remote.name}", files=len(todo), size=total)
-        try:
-            for digest, right, error in each(todo, self._read, jobs=self.jobs, stop=self.stop):
-                if error is not None and not isinstance(error, IntegrityError):
-                    raise error
-                if not right:
-                    self.bad[digest] = "its bytes changed"
-                self.progress.advance(0, files=1)
-        finally:
-            self.progress.end()
-
-    def _read(self, digest: Digest) -> bool:
-        sink = _Hashed()
-        limit = self.sizes[digest]
-        self.remote.fetch(
-            digest, sink, limit=ANY if limit is None else limit, stop=self.stop,
-            progress=self.progress.advance,
-        )  # fmt: skip
-        return sink.sums() == digest
+        todo = {digest: size for digest, size in self.there.items() if digest not in self.bad}
+        wrong = wrong_bytes(self.remote, todo, what=f"verify {self.remote.name}", jobs=self.jobs,
+                            stop=self.stop, progress=self.progress)  # fmt: skip
+        self.bad |= dict.fromkeys(wrong, "its bytes changed")
 
     def repair(self) -> None:
         """Put again what is missing or damaged, objects before listings."""
@@ -222,31 +205,7 @@ class _Work:
             return None
 
 
-class _Hashed:
-    """A sink that only hashes."""
-
-    def __init__(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
-        """Forget all bytes held."""
-        self._hasher = Hasher()
-        self.offset = 0
-
-    def expect(self, size: int) -> None:
-        """Take any size."""
-
-    def write(self, data: bytes) -> None:
-        """Take the next bytes."""
-        self._hasher.update(data)
-        self.offset += len(data)
-
-    def sums(self) -> Digest:
-        """Return the digest of all that came."""
-        return self._hasher.sums().sha256
-
-
-class _Kept(_Hashed):
+class _Kept(Hashed):
     """A sink that also keeps what came."""
 
     def restart(self) -> None:

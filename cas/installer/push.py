@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,15 +28,23 @@ from cas.project.access import access_of
 from cas.project.remotes import find_remote
 from cas.project.requests import shared_names
 from cas.remote import each, open_remote
-from cas.store import note_remote, open_store, read_listing, standing
+from cas.store import (
+    announce,
+    end,
+    note_remote,
+    open_store,
+    read_listing,
+    shared_gc_mutex,
+    standing,
+)
 from cas.warm import tree_of_link
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from cas.digest import Digest
     from cas.listing import Listing
-    from cas.lockfile import Asset
+    from cas.lockfile import Asset, Lockfile
     from cas.progress import Progress
     from cas.project import Project
     from cas.remote import Remote
@@ -108,9 +117,41 @@ def push(
     """
     lock = project.read_lock()
     assets = lock.select(list(words))
-    shared = shared_names(project.requests_bytes())
     target = usable_remote(project, remote, progress)
     done = Pushed(target.name)
+    with _announced(project, assets):
+        loads = _loads(project, lock, assets, done, progress)
+        push_loads(target, loads, done, jobs=jobs, progress=progress)
+    return done
+
+
+@contextmanager
+def _announced(project: Project, assets: list[Asset]) -> Iterator[None]:
+    """Let ``cas drop`` know that the trees of *assets* are being read.
+
+    No error where that can't be written: who pushes from a full disk is about to free it.
+    """
+    root = project.root_id(draw=False)
+    trees = [asset.tree for asset in assets]
+    calls = []
+    try:
+        for store in project.stores.written if root else ():
+            try:
+                with shared_gc_mutex(store):
+                    calls.append(announce(store, root or "", path=project.root, trees=trees))
+            except (OSError, StoreError):
+                continue
+        yield
+    finally:
+        for call in calls:
+            end(call)
+
+
+def _loads(
+    project: Project, lock: Lockfile, assets: list[Asset], done: Pushed, progress: Progress
+) -> list[Load]:
+    """Return what is to be pushed of *assets*; what can't be is noted in *done*."""
+    shared = shared_names(project.requests_bytes())
     loads = []
     for asset in assets:
         access = access_of(lock, asset)
@@ -122,8 +163,7 @@ def push(
             loads.append(load_of(project, asset))
         except CasError as error:
             done.failed.append((asset.name, error))
-    push_loads(target, loads, done, jobs=jobs, progress=progress)
-    return done
+    return loads
 
 
 def usable_remote(project: Project, name: str | None, progress: Progress) -> Remote:

@@ -51,7 +51,7 @@ class Remotes:
         self.errors: dict[str, CasError] = {}
         """Remote → why it is not asked any more."""
         self.served: dict[Digest, str] = {}
-        """Tree → the URL of the remote that has its listing, and so all of it."""
+        """Tree → the URL of the remote that has its listing, and so all of it, or gave all."""
 
     def bring(
         self,
@@ -69,6 +69,7 @@ class Remotes:
         the tree's, where they are known. Objects that no remote has stay missing.
         """
         for remote in self:
+            missing: list[Digest] = []
             try:
                 if listing is None:
                     listing = _fetch_listing(bringer, remote, tree, files)
@@ -85,6 +86,8 @@ class Remotes:
                 self._progress.note(str(error) + (f": {error.hint}" if error.hint else ""))
                 self.errors.setdefault(remote.name, error)
             if listing is not None and not missing_of(bringer.store, listing):
+                if len(missing) == len({entry.digest for entry in listing}):
+                    self.served[tree] = remote.place.url
                 break
         return listing
 
@@ -189,7 +192,7 @@ def _fetch_objects(
 ) -> None:
     """Fetch objects; what a remote does not have, or has wrong, is left to the next one."""
     room = _room(bringer.store, listing, missing, size)
-    check_space(bringer.store, room or 0)
+    check_space(bringer.store, (room or 0) - bringer.staging.held(missing))
     names = {entry.digest: entry.path for entry in listing}
     publisher = Publisher(bringer.store)
     stop = threading.Event()

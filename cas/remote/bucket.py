@@ -1,9 +1,10 @@
 """Buckets: s3, gs and az, by obstore.
 
 obstore tries again what failed on the way and resumes a body that was cut; a server that asks
-to be left alone for longer is (``busy``). What is given up is told as one of our errors. A put
-is create-only up to 64 MiB. Above it goes in parts, which are given up by an error, a stop or
-bytes that turn out wrong: the last part is sent only when all are proved.
+to be left alone for longer is (``busy``). A large body is read by ourselves (``signed``).
+What is given up is told as one of our errors. A put is create-only up to 64 MiB. Above it goes
+in parts, which are given up by an error, a stop or bytes that turn out wrong: the last part is
+sent only when all are proved.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from cas.errors import Offline, SourceError
 from .busy import Queue
 from .faults import Transient, fault_of
 from .kinds import FIRST
+from .signed import open_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,6 +31,7 @@ __all__ = ["Bucket"]
 
 PART = 16 << 20  # bytes of one part: 10,000 of them, the most there may be, are 156 GiB
 PARTS = 4  # of one object at a time
+DIRECT = 256 << 20  # bytes; from here on a body of our own is worth one more request
 PIECE = 256 << 10  # bytes given on at once: of a body that trickles, four minutes
 TYPES = {"s3": "S3Store", "gs": "GCSStore", "az": "AzureStore"}
 
@@ -61,7 +64,7 @@ class Bucket:
         except Exception as error:  # noqa: BLE001 - told apart there
             self._check_absent(error)
             return None
-        return found.meta["size"], self._pieces(found)
+        return found.meta["size"], self._pieces(found, key, offset)
 
     def read_first(self, key: str) -> bytes | None:
         """Return a small object, or None; who is offline learns it soon."""
@@ -191,7 +194,24 @@ class Bucket:
         except Exception as error:  # noqa: BLE001 - told apart there
             raise self._fault(error) from None
 
-    def _pieces(self, found: Any) -> Iterator[bytes]:
+    def _pieces(self, found: Any, key: str, offset: int) -> Iterator[bytes]:
+        """Yield the bytes of what was found; many are asked for again, for they come faster so."""
+        answer = None
+        if found.meta["size"] - offset >= DIRECT:
+            answer = open_body(self._store, key, found.meta, offset, self._limits.silence)
+        if answer is not None:
+            from http.client import HTTPException
+
+            with answer:
+                try:
+                    while data := answer.read(PIECE):
+                        found = None  # its connection is closed
+                        yield data
+                except (OSError, HTTPException):
+                    if found is None:
+                        raise Transient(f"{self._place}: the connection was cut") from None
+            if found is None:
+                return
         try:
             yield from found.stream(min_chunk_size=PIECE)
         except Exception as error:  # noqa: BLE001 - told apart there

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import threading
 import time
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from cas.limits import retry_after
 
 from .faults import Busy
+from .signed import ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from cas.limits import Limits
 
 __all__ = ["Queue", "Turn"]
-
-SIGNED = timedelta(minutes=5)
 
 
 class Queue:
@@ -34,7 +32,6 @@ class Queue:
     ) -> None:
         self._what = what
         self._store = store
-        self._signs = "skip_signature" not in store.config  # else the machine's role is asked for
         self._limits = limits
         self._notice = notice
         self._lock = threading.Lock()
@@ -56,17 +53,10 @@ class Queue:
 
     def asked_for(self, key: str) -> float | None:
         """Return the seconds that the server asks for now, or None where it asks for none."""
-        if not self._signs:
-            return None
         from urllib.error import HTTPError
-        from urllib.request import Request, urlopen
-
-        import obstore
 
         try:
-            url = obstore.sign(self._store, "HEAD", key, SIGNED)
-            asked = Request(url, method="HEAD")  # noqa: S310 - a URL of the remote's endpoint
-            with urlopen(asked, timeout=self._limits.silence):  # noqa: S310
+            with ask(self._store, "HEAD", key, timeout=self._limits.silence):
                 return None
         except HTTPError as error:
             with error:

@@ -209,6 +209,11 @@ class Other:
         if not begun or name == "NoValidConnectionsError":
             return Offline(f"no connection to {self._place}: {name}",
                            hint="check the network and the server")  # fmt: skip
+        if self._place.scheme == "hf" and isinstance(error, FileNotFoundError):
+            return SourceError(
+                f"{self._place}: there is no such repository, or none that you may see",
+                hint="hf repos create ORG/NAME --type dataset; hf auth login, if it is private",
+            )
         if isinstance(error, OSError):
             return fault_of_system(self._place, error)
         return SourceError(f"{self._place}: it failed ({name})")
