@@ -95,7 +95,7 @@ def make_environment() -> None:
     packages.mkdir()
     (packages / "cas").symlink_to(ROOT / "cas")  # not ROOT: tests and benchmarks lie there too
     (site / "plain.pth").write_text(f"{packages}\n{sysconfig.get_path('purelib')}\n")
-    script = f"#!{PYTHON}\nimport sys\nfrom cas.__main__ import main\nsys.exit(main())\n"
+    script = f"#!{PYTHON}\nimport sys\nfrom cas.__main__ import start\nsys.exit(start())\n"
     Path(CAS).write_text(script)
     Path(CAS).chmod(0o755)
 

@@ -6,7 +6,6 @@ packages and the lock, as objects; and a line in the project's root, so that gc 
 
 from __future__ import annotations
 
-import re
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -32,14 +31,11 @@ from cas.store import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    import pyarrow as pa
-
     from cas.experiments import Run, Use
-    from cas.experiments.index import Found
     from cas.project import Project
     from cas.project.uses import Used
 
-__all__ = ["captured", "given_uses", "held", "purge", "query", "save", "use_of"]
+__all__ = ["captured", "given_uses", "held", "purge", "save", "use_of"]
 
 
 def save(
@@ -162,39 +158,6 @@ def _settle(
 @lru_cache(maxsize=1)
 def _trees_of(lock: bytes) -> tuple[Digest, ...]:
     return tuple(asset.tree for asset in lockfile.parse(lock))
-
-
-def query(
-    project: Project,
-    sql: str,
-    *,
-    params: Any = None,
-    frames: Mapping[str, Any] | None = None,
-    timeout: float = 30,
-    memory: str = "2GB",
-    known: Found | None = None,
-    warn: Callable[[str], None],
-) -> pa.Table:
-    """Run one SELECT over the project's views: experiments, the assets they used, runs.
-
-    *known* is what ``experiments.scan.refresh`` has just returned for the project.
-
-    Raises UsageError for SQL that is not one SELECT, ExperimentError where it fails.
-    """
-    from cas import experiments, graph
-
-    return experiments.query(
-        Path(project.experiments),
-        sql,
-        assets=graph.asset_rows(project),
-        edges=graph.edge_rows(project) if re.search("asset_edges|lineage_", sql, re.I) else (),
-        params=params,
-        frames=frames,
-        timeout=timeout,
-        memory=memory,
-        known=known,
-        warn=warn,
-    )
 
 
 def use_of(used: Used, role: str | None = None) -> Use:

@@ -150,10 +150,10 @@ def query_experiments_arrow(
     sql: str, *, frames: Mapping[str, Any] | None = None, params: Any = None
 ) -> pa.Table:
     """Run one SELECT as ``query_experiments`` does, and return an Arrow table."""
-    from cas import lineage
+    from cas import graph
     from cas.project import current
 
-    return lineage.query(current(), sql, frames=frames, params=params, warn=handy.say)
+    return graph.query(current(), sql, frames=frames, params=params, warn=handy.say)
 
 
 def query_experiments_polars(

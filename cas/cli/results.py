@@ -120,22 +120,19 @@ def _used(assets: list[dict[str, Any]]) -> list[str]:
 
 def query(args: argparse.Namespace, out: Terminal) -> int:
     """Run one SELECT, within its time and memory, and print what it gives."""
-    from cas import lineage
-    from cas.experiments.scan import refresh
+    from cas import graph
     from cas.project import Project
 
     if not 0 < args.timeout <= MOST_SECONDS:
         raise UsageError(f"--timeout {args.timeout:g}: expected seconds, up to {MOST_SECONDS}")
-    project = Project.find(args.project)
-    known = refresh(Path(project.experiments), out)
-    _limit(args.timeout, args.memory, out)
-    table = lineage.query(
-        project,
+    table = graph.query(
+        Project.find(args.project),
         args.sql,
         timeout=args.timeout,
         memory=args.memory,
-        known=known,
+        ready=lambda: _limit(args.timeout, args.memory, out),
         warn=out.note,
+        progress=out,
     )
     form = "json" if out.json else args.format
     if form == "json":
@@ -162,6 +159,8 @@ def _rows(table: pa.Table) -> list[tuple[Any, ...]]:
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
+    from cas.experiments.arrays import to_list
+
     def one(value: pa.Scalar) -> Any:
         try:
             return value.as_py()
@@ -169,7 +168,7 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
             return "out of range"
 
     try:
-        return list(column.to_pylist())
+        return to_list(column)
     except (OverflowError, ValueError):
         return list(map(one, column))
 
@@ -215,6 +214,34 @@ def _limit(timeout: float, memory: str, out: Terminal) -> None:
     timer = threading.Timer(timeout + GRACE, give_up)
     timer.daemon = True
     timer.start()
+    _end_at_signals(out)
+
+
+def _end_at_signals(out: Terminal) -> None:
+    """End this process by Ctrl-C or SIGTERM though DuckDB may not look up for half a minute.
+
+    Until it does no handler of Python's runs, and what one raises DuckDB keeps for itself; but
+    the number of a signal that has one is written to a pipe at once.
+    """
+    import signal
+    import threading
+
+    ends = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    for number in ends:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
+    def watch() -> None:
+        while (number := os.read(reading, 1)[0]) not in ends:
+            pass
+        out.error(ends[signal.Signals(number)])
+        sys.stderr.flush()
+        os._exit(128 + number)
+
+    threading.Thread(target=watch, name="cas-signals", daemon=True).start()
 
 
 def _bytes(text: str) -> int:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .capture import capture
     from .compare import Changes, compare, show
     from .naming import check_experiment_name
-    from .query import connect, query
+    from .query import query
     from .record import RESERVED, Run, Use, save
     from .scan import References, references
 
@@ -47,7 +47,6 @@ __all__ = [
     "capture",
     "check_experiment_name",
     "compare",
-    "connect",
     "direction_of",
     "list_records",
     "query",
@@ -62,7 +61,7 @@ open_rooms(
     capture="capture",
     compare="Changes compare show",
     naming="check_experiment_name",
-    query="connect query",
+    query="query",
     record="RESERVED Run Use save",
     scan="References references",
 )

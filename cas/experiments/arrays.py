@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-__all__ = ["build", "from_numpy", "is_null", "repeat", "to_numpy"]
+__all__ = ["build", "from_numpy", "is_null", "joined", "repeat", "to_list", "to_numpy"]
 
 _EPOCH_UTC = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _EPOCH = _EPOCH_UTC.replace(tzinfo=None)
@@ -66,6 +66,15 @@ def repeat(value: Any, kind: pa.DataType, count: int) -> pa.Array:
     return pa.repeat(one[0], count) if count else one.slice(0, 0)
 
 
+def joined(chunks: Sequence[pa.Array], kind: pa.DataType) -> pa.Array:
+    """Return *chunks* of one type as one array, without a copy where there is only one."""
+    import pyarrow as pa
+
+    if not chunks:  # pyarrow makes an array of no values by its own conversion
+        return build([], kind)
+    return pa.concat_arrays(chunks) if len(chunks) > 1 else chunks[0]
+
+
 def from_numpy(values: np.ndarray) -> pa.Array:
     """Return numpy's booleans or integers of 32 or 64 bits as an array."""
     import numpy as np
@@ -94,6 +103,22 @@ def to_numpy(values: pa.Array) -> np.ndarray:
     if data is None:  # as an array of no values may be
         return np.empty(0, kind)
     return np.frombuffer(data, kind)[values.offset : values.offset + len(values)]
+
+
+def to_list(values: pa.ChunkedArray) -> list[Any]:
+    """Return a column's values as Python has them.
+
+    Raises OverflowError for a time beyond its years.
+    """
+    kind = values.type
+    if str(kind) not in ("timestamp[us]", "timestamp[us, tz=UTC]"):
+        return list(values.to_pylist())
+    start = _EPOCH_UTC if kind.tz else _EPOCH
+    return [
+        None if null else start + moment * _MICROSECOND
+        for chunk in values.chunks
+        for moment, null in zip(to_numpy(chunk).tolist(), is_null(chunk).tolist(), strict=True)
+    ]
 
 
 def is_null(values: pa.Array) -> np.ndarray:

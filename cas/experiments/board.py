@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cas.errors import ExperimentError, UsageError
 from cas.progress import QUIET, Progress
 
-from .arrays import is_null, to_numpy
+from .arrays import is_null, joined, to_list, to_numpy
 from .naming import utc
 from .query import query
 from .record import RESERVED
@@ -86,12 +86,12 @@ def best(
         return result
     shown = _shown(found.runs, tags, since)
     kept = None if where is None else _kept(directory, found.runs, where)
-    winners, result["skipped_rows"] = _winners(found.rows, metric, shown, towards, kept)
+    winners, result["skipped_rows"] = _winners(found.rows, metric, shown, towards, kept, top)
     settings = _settings(found, show)
     names = found.runs.column("experiment_name")
     ids = found.runs.column("experiment_id")
     assets = found.runs.column("assets")
-    for rank, (run, row, value) in enumerate(winners[:top], 1):
+    for rank, (run, row, value) in enumerate(winners, 1):
         result["experiments"].append(
             {
                 "rank": rank,
@@ -121,7 +121,7 @@ def _shown(
         own = runs.column("tags").to_pylist()
         shown = [one and wanted <= set(words) for one, words in zip(shown, own, strict=True)]
     if since is not None:
-        created = runs.column("created_at").to_pylist()
+        created = to_list(runs.column("created_at"))
         shown = [one and moment >= since for one, moment in zip(shown, created, strict=True)]
     return shown
 
@@ -139,16 +139,13 @@ def _settings(found: Tables, names: Sequence[str]) -> dict[str, Callable[[int, i
     """Return for each name what gives its value for (run, row_index)."""
     columns = {name.lower(): name for name in found.rows.column_names}
     metadata = found.runs.column("metadata")
+    places = [found.rows.column(name) for name in ("run", "row_index")]
+    runs, index = (to_numpy(joined(column.chunks, column.type)) for column in places)
     result: dict[str, Callable[[int, int], Any]] = {}
 
     def in_rows(name: str, run: int, row: int) -> Any:
-        import pyarrow.compute as pc
-
-        match = pc.and_(
-            pc.equal(found.rows.column("run"), run), pc.equal(found.rows.column("row_index"), row)
-        )
-        position = pc.index(match, value=True).as_py()
-        return found.rows.column(columns[name.lower()])[position].as_py()
+        position = int(((runs == run) & (index == row)).argmax())
+        return to_list(found.rows.column(columns[name.lower()]).slice(position, 1))[0]
 
     def in_metadata(name: str, run: int, row: int) -> Any:
         return _key(json.loads(metadata[run].as_py()), name)
@@ -170,8 +167,9 @@ def _winners(
     shown: Sequence[bool],
     towards: str,
     kept: set[tuple[int, int]] | None,
+    top: int,
 ) -> tuple[list[tuple[int, int, Any]], int]:
-    """Return (run, row_index, value) of the best row of each run, the best first.
+    """Return (run, row_index, value) of the best row of each of the *top* runs, the best first.
 
     Only *shown* runs count, and of their rows those *kept*, (run, row_index), None for all;
     and how many of these are no finite number. Of equal rows the one of the least index counts.
@@ -179,28 +177,31 @@ def _winners(
     import numpy as np
     import pyarrow as pa
 
-    whole = [rows.column(name).combine_chunks() for name in ("run", "row_index", metric)]
+    columns = [rows.column(name) for name in ("run", "row_index", metric)]
+    whole = [joined(column.chunks, column.type) for column in columns]
     kind = whole[2].type
     present = ~is_null(whole[2])
     runs, index, values = map(to_numpy, whole)
-    if kind == pa.bool_():
-        values = values.astype(np.int64)
     present &= np.array(shown, dtype=bool)[runs] if len(runs) else present
     if kept is not None:
         pairs = zip(runs.tolist(), index.tolist(), strict=True)
         present &= np.fromiter((pair in kept for pair in pairs), bool, len(runs))
-    runs, index, values = runs[present], index[present], values[present]
-    finite = np.isfinite(values)
-    skipped = len(values) - int(finite.sum())
+    finite = present & np.isfinite(values)
+    skipped = int(present.sum() - finite.sum())
     runs, index, values = runs[finite], index[finite], values[finite]
+    if kind == pa.bool_():
+        values = values.astype(np.int64)
     # the complement turns the order of integers round, and of the least one too
     turned = ~values if values.dtype == np.int64 else -values
     keys = values if towards == "min" else turned
-    # runs are numbered oldest first, so the number decides between equals
-    order = np.lexsort((index, keys, runs))
-    first = np.flatnonzero(np.diff(runs[order], prepend=-1))
-    best_rows = order[first]
-    best_rows = best_rows[np.argsort(keys[best_rows], kind="stable")]
+    # the rows of a run stand together; a sort of all of them would take ten times as long
+    starts = np.flatnonzero(np.diff(runs, prepend=-1))
+    least = np.minimum.reduceat(keys, starts) if len(starts) else keys
+    ties = np.flatnonzero(keys == np.repeat(least, np.diff(starts, append=len(runs))))
+    ties = ties[np.lexsort((index[ties], runs[ties]))]
+    best_rows = ties[np.flatnonzero(np.diff(runs[ties], prepend=-1))]
+    # runs are numbered oldest first, and a stable sort leaves equals so
+    best_rows = best_rows[np.argsort(keys[best_rows], kind="stable")][:top]
     found = zip(*(part[best_rows].tolist() for part in (runs, index, values)), strict=True)
     return [(r, i, bool(v) if kind == pa.bool_() else v) for r, i, v in found], skipped
 
@@ -255,7 +256,7 @@ def list_records(
         for name in ("git_commit", "git_dirty")
     ]
     listed = zip(
-        *(found.column(name).to_pylist() for name in (*columns, "assets")),
+        *(to_list(found.column(name)) for name in (*columns, "assets")),
         _shown(found, tags, since, every=every),
         *([value for part in parts for value in part.to_pylist()] for parts in captured),
         strict=True,

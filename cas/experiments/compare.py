@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cas.errors import ExperimentError
 from cas.names import near
 
-from .arrays import build
+from .arrays import build, to_list
 from .board import direction_of
 from .columns import TEXT
 from .naming import LIVE, RECORD, SHORTEST, utc
@@ -104,7 +104,8 @@ def _find(found: Tables, word: str) -> int:
 
 
 def _shown(directory: Path, found: Tables, position: int) -> dict[str, Any]:
-    run = found.runs.slice(position, 1).to_pylist()[0]
+    own = found.runs.slice(position, 1)
+    run = {name: to_list(own.column(name))[0] for name in own.column_names}
     name, key = run["experiment_name"], run["experiment_id"]
     path = Path(directory, f"{name}.{key}{RECORD}")
     return {

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from .arrays import build, to_numpy
+from .arrays import build, joined, to_numpy
 from .columns import Nulls
 from .record import Use, assets_type, run_type
 
@@ -179,7 +179,7 @@ def _pack(groups: Sequence[_Group], runs: pa.Table) -> Pack:
     positions = [run for run, count in enumerate(counts) for _ in range(count)]
     arrays = [build(positions, pa.int64())]
     index = [chunk for group in groups for chunk in group.table.column(0).chunks]
-    arrays.append(pa.chunked_array(index, pa.int64()).combine_chunks())
+    arrays.append(joined(index, pa.int64()))
     for pair in places:
         chunks: list[pa.Array] = []
         for group, own_columns in zip(groups, given, strict=True):
@@ -188,7 +188,7 @@ def _pack(groups: Sequence[_Group], runs: pa.Table) -> Pack:
                 chunks.append(nulls.get(group.table.num_rows, pair[1]))
             else:
                 chunks.extend(column.chunks)
-        arrays.append(pa.chunked_array(chunks, pair[1]).combine_chunks())
+        arrays.append(joined(chunks, pair[1]))
     rows = pa.Table.from_arrays(arrays, names=["run", "row_index", *(names[k] for k, _ in places)])
     runs = runs.combine_chunks().append_column("schema", build(numbers, pa.int32()))
     return Pack(runs, rows, [list(schema) for schema in schemas])

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cas.errors import ExperimentError, UsageError
+from cas.progress import QUIET, Progress
 
 from .frame import to_table
 from .scan import tables
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-    from .index import Found
-
-__all__ = ["connect", "query"]
+__all__ = ["query"]
 
 BATCH = 65_536  # rows of a result that are taken at a time
+TAKEN = "Query interrupted"
+"""What DuckDB says when Ctrl-C came while it ran: it takes the KeyboardInterrupt for itself."""
 INTERRUPT_AGAIN = 0.05  # seconds; an interrupt that comes between two steps is lost
 
 _SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(k|m|g|t)(i?)b", re.I)
@@ -48,29 +49,17 @@ _READS = re.compile(rf"{_GAP}(?:\({_GAP})*(select|from|with|pivot)\b", re.I | re
 _WRITES = re.compile(r"\b(create|copy|insert|update|delete|merge|attach|install|load)\b", re.I)
 
 
-def connect(
-    directory: Path,
-    assets: Sequence[Mapping[str, Any]] = (),
-    *,
-    edges: Sequence[Mapping[str, Any]] = (),
-    memory: str = "2GB",
-    frames: Mapping[str, Any] | None = None,
-    warn: Callable[[str], None] | None = None,
-) -> duckdb.DuckDBPyConnection:
-    """Return a fresh database with the views over *directory*, closed to all else.
+def _open(memory: str) -> duckdb.DuckDBPyConnection:
+    """Return an empty database, opened while this thread imports Arrow, and numpy for it.
 
-    *assets* are the project's rows of the view ``assets``; trees that only records know are
-    added. *edges* are what derived assets were made of. *frames* become tables of those names.
-    Raises UsageError for a frame's name that can't be taken, ExperimentError where the
-    directory can't be read.
+    DuckDB makes its catalogue without Python's lock: 20 ms beside 60.
     """
-    connection = _database(memory)
-    try:
-        _fill(connection, directory, assets, edges, frames, warn)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as aside:
+        opening = aside.submit(_database, memory)
+        import pyarrow as pa  # noqa: F401 - whoever needs it finds it loaded
+    return opening.result()
 
 
 def _database(memory: str) -> duckdb.DuckDBPyConnection:
@@ -90,24 +79,16 @@ def _database(memory: str) -> duckdb.DuckDBPyConnection:
 
 
 def _fill(
-    connection: duckdb.DuckDBPyConnection,
-    directory: Path,
-    assets: Sequence[Mapping[str, Any]],
-    edges: Sequence[Mapping[str, Any]],
-    frames: Mapping[str, Any] | None,
-    warn: Callable[[str], None] | None,
-    known: Found | None = None,
+    connection: duckdb.DuckDBPyConnection, tables: Mapping[str, pa.Table], views: str
 ) -> None:
-    """Make the views over *directory*, then close the database to all else."""
+    """Make *views*, in SQL, of *tables*, then close the database to all else."""
     import duckdb
 
-    given = _frames(frames)
-    found = tables(directory, warn, known=known)
     try:
         connection.execute("SET TimeZone = 'UTC'")
-        for name, table in {**view_tables(found, assets, edges), **given}.items():
+        for name, table in tables.items():
             connection.register(name, table)
-        connection.execute(SQL)
+        connection.execute(views)
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
     except duckdb.Error as error:
@@ -124,25 +105,34 @@ def query(
     frames: Mapping[str, Any] | None = None,
     timeout: float = 30,
     memory: str = "2GB",
-    known: Found | None = None,
+    ready: Callable[[], None] = lambda: None,
     warn: Callable[[str], None] | None = None,
+    progress: Progress = QUIET,
 ) -> pa.Table:
-    """Run one SELECT, or the EXPLAIN of one, and return its result.
+    """Run one SELECT, or the EXPLAIN of one, over *directory*, and return its result.
 
-    *known* is what ``scan.refresh`` has just returned for *directory*.
+    *assets* are the project's rows of the view ``assets``; trees that only records know are
+    added. *edges* are what derived assets were made of. *frames* become tables of those names.
+    *ready* is called once the records are found, which may have taken a first index, and before
+    anything of *sql* runs.
 
-    Raises UsageError for SQL that is anything else; ExperimentError where it fails, takes
-    longer than *timeout* seconds, or needs more than *memory*.
+    Raises UsageError for SQL that is anything else, and a frame's name that can't be taken;
+    ExperimentError where it fails, takes longer than *timeout* seconds, or needs more than
+    *memory*, and where the directory can't be read.
     """
     import duckdb
-    import pyarrow as pa
 
     if not 0 < timeout < threading.TIMEOUT_MAX:
         raise UsageError(f"timeout: expected seconds above 0, found {timeout!r}")
-    connection = _database(memory)
+    connection = _open(memory)
+    import pyarrow as pa
+
     try:
         _check_sql(connection, sql)
-        _fill(connection, directory, assets, edges, frames, warn, known)
+        given = _frames(frames)
+        found = tables(directory, warn, progress=progress)
+        ready()
+        _fill(connection, {**view_tables(found, assets, edges), **given}, SQL)
         with _deadline(connection, timeout):
             relation = connection.sql(sql, params=params)
             if relation is None:
@@ -168,6 +158,8 @@ def query(
             f"the query needs more memory than {memory}", hint="ask for less, or --memory 8GB"
         ) from None
     except (duckdb.Error, pa.ArrowException, OverflowError, RuntimeError) as error:
+        if str(error) == TAKEN:
+            raise KeyboardInterrupt from None
         raise _failed(error, connection) from error
     finally:
         connection.close()

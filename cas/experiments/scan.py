@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields
-from datetime import UTC
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -17,10 +16,10 @@ from cas.digest import is_digest
 from cas.progress import QUIET, Progress
 
 from . import events
-from .arrays import build, from_numpy, to_numpy
+from .arrays import build, from_numpy, joined, to_list, to_numpy
 from .columns import TEXT, Nulls, join_numbers, merge
 from .footer import Record
-from .index import Found, find_packs
+from .index import find_packs
 from .pack import FIRST, Pack, empty, file_name, from_records
 from .read import read_files, read_live
 from .record import Use
@@ -42,7 +41,6 @@ __all__ = [
     "Tables",
     "records",
     "references",
-    "refresh",
     "runs",
     "tables",
     "uses",
@@ -81,22 +79,15 @@ def tables(
     warn: Warn = None,
     *,
     columns: Sequence[str] | None = None,
-    known: Found | None = None,
     progress: Progress = QUIET,
 ) -> Tables:
     """Return all records of *directory*, and empty tables where there are none.
 
     With *columns*, of the results' columns only these (in any case) and their ``__text``.
-    *known* is what ``refresh`` has just returned.
     """
-    packs, said = _packs(directory, warn, progress, known)
+    packs, said = _packs(directory, warn, progress)
     found = _runs(packs, said)
     return Tables(rows=_rows(packs, columns), runs=found.drop_columns(["file"]))
-
-
-def refresh(directory: Path, progress: Progress = QUIET) -> Found:
-    """Bring the index up to date, where one is kept, before a time or memory is limited."""
-    return find_packs(directory, events.read(directory).removed, progress)
 
 
 def runs(directory: Path, warn: Warn = None, *, progress: Progress = QUIET) -> pa.Table:
@@ -113,8 +104,7 @@ def records(directory: Path, warn: Warn = None, *, progress: Progress = QUIET) -
     """Return what the footers say, oldest first."""
     found = _runs(*_packs(directory, warn, progress))
     names = [field.name for field in fields(Record) if field.name not in ("path", "run", "assets")]
-    columns = {name: found.column(name).to_pylist() for name in names}
-    columns["created_at"] = [moment.astimezone(UTC) for moment in columns["created_at"]]
+    columns = {name: to_list(found.column(name)) for name in names}
     columns["run"] = found.column("captured").to_pylist()
     columns["assets"] = [
         tuple(Use(**use) for use in one) for one in found.column("assets").to_pylist()
@@ -153,12 +143,10 @@ def references(directory: Path) -> References:
     )
 
 
-def _packs(
-    directory: Path, warn: Warn, progress: Progress, known: Found | None = None
-) -> tuple[Sequence[Pack], Events]:
+def _packs(directory: Path, warn: Warn, progress: Progress) -> tuple[Sequence[Pack], Events]:
     """Return the packs, at least one, and what events say; name what could not be read."""
     said = events.read(directory, warn)
-    found = known or find_packs(directory, said.removed, progress)
+    found = find_packs(directory, said.removed, progress)
     if warn is not None:
         for name, skip in sorted(found.skipped.items()):
             if not skip.hidden:
@@ -212,7 +200,8 @@ def _uses(found: pa.Table) -> pa.Table:
         offsets = to_numpy(chunk.offsets)
         own = np.repeat(np.arange(count), np.diff(offsets))
         flat = chunk.values.slice(offsets[0], len(own))
-        ids = found.column("experiment_id").slice(start, count).combine_chunks()
+        part = found.column("experiment_id").slice(start, count)
+        ids = joined(part.chunks, part.type)
         of_ids = from_numpy(own.astype(np.int32))
         columns = {"run": from_numpy(own + start)}
         columns["experiment_id"] = pa.DictionaryArray.from_arrays(of_ids, ids)

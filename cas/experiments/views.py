@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .arrays import build, from_numpy, is_null, to_numpy
+from .arrays import build, from_numpy, is_null, joined, to_numpy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -134,7 +134,9 @@ def _part(rows: pa.Table, runs: pa.Table, positions: pa.Array) -> pa.Table:
     def spread(name: str) -> pa.Array:
         return _spread(_one(runs.column(name)), positions)
 
-    columns = {name: spread(name) for name in ("experiment_id", "experiment_name")}
+    # this one looks at the positions, for all the columns that are spread by them
+    ids = pa.DictionaryArray.from_arrays(positions, _one(runs.column("experiment_id")))
+    columns = {"experiment_id": ids, "experiment_name": spread("experiment_name")}
     columns["row_index"] = rows.column("row_index")
     columns["created_at"] = spread("created_at")
     for name in rows.column_names:
@@ -150,12 +152,13 @@ def _part(rows: pa.Table, runs: pa.Table, positions: pa.Array) -> pa.Table:
 
 def _one(column: pa.ChunkedArray) -> pa.Array:
     """Return a column as one array: its chunk, or a copy."""
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    return column.chunk(0) if column.num_chunks == 1 else joined(column.chunks, column.type)
 
 
 def _spread(values: pa.Array, positions: pa.Array) -> pa.Array:
     """Return ``values.take(positions)`` that shares the values, and the items of lists.
 
+    No position may be beyond the values.
     Not one dictionary of nested values: DuckDB 2.0 fails on a dictionary of one struct.
     """
     import numpy as np
@@ -174,7 +177,7 @@ def _spread(values: pa.Array, positions: pa.Array) -> pa.Array:
         return pa.ListViewArray.from_arrays(
             from_numpy(starts), from_numpy(sizes), values.values, mask=missing
         )
-    return pa.DictionaryArray.from_arrays(positions, values)
+    return pa.DictionaryArray.from_arrays(positions, values, safe=False)
 
 
 def _fields(children: Sequence[pa.Array], kind: pa.DataType) -> list[pa.Field]:

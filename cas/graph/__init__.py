@@ -5,15 +5,16 @@ of all projects that share the store, and the sidecars of its trees), and what e
 used and made.
 
 ``known`` what is known of trees · ``records`` what experiments used and made · ``walk`` up and
-down from one node · ``stale`` experiments whose assets moved on · ``taint`` what is made of
-assets that are marked bad · ``pair`` two experiments compared · ``draw`` a lineage as a tree,
-as Mermaid, as SVG
+down from one node · ``ask`` one SELECT over all of it · ``stale`` experiments whose assets moved
+on · ``taint`` what is made of assets that are marked bad · ``pair`` two experiments compared ·
+``draw`` a lineage as a tree, as Mermaid, as SVG
 """
 
 from cas.lazy import open_rooms
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from cas.graph.ask import query
     from cas.graph.draw import as_mermaid, as_svg, as_tree, plain
     from cas.graph.known import asset_rows, edge_rows
     from cas.graph.pair import compare, packages_of
@@ -32,6 +33,7 @@ __all__ = [
     "lineage",
     "packages_of",
     "plain",
+    "query",
     "stale",
     "tainted",
     "tree_of_word",
@@ -39,6 +41,7 @@ __all__ = [
 
 open_rooms(
     __name__,
+    ask="query",
     draw="as_mermaid as_svg as_tree plain",
     known="asset_rows edge_rows",
     pair="compare packages_of",

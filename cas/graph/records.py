@@ -109,12 +109,10 @@ class Records:
         """Return asset name → (tree, commit) of all that had it, the last used one first."""
         last: dict[tuple[str, str, str | None], str] = {}
         for table in self._uses:
-            grouped = table.group_by(["name", "tree", "commit"]).aggregate(
-                [("experiment_id", "max")]
-            )
-            for row in grouped.to_pylist():
-                key = row["name"], row["tree"], row["commit"]
-                last[key] = max(last.get(key, ""), row["experiment_id_max"])
+            columns = (table[c].to_pylist() for c in ("name", "tree", "commit", "experiment_id"))
+            for name, tree, commit, experiment in zip(*columns, strict=True):
+                key = name, tree, commit  # Arrow's group_by would import pandas
+                last[key] = max(last.get(key, ""), experiment)
         found: dict[str, list[tuple[str, str | None]]] = {}
         for name, tree, commit in sorted(last, key=lambda key: last[key], reverse=True):
             found.setdefault(name, []).append((tree, commit))

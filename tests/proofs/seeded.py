@@ -69,9 +69,8 @@ SEEDED = (
            old='        connection.execute("SET enable_external_access = false")\n', new="",
            test="test_experiments.py::test_sql_that_reaches_outside_fails"),
     Seeded(name="NaN wins a leaderboard", file="experiments/board.py",
-           old="    finite = np.isfinite(values)\n",
-           new="    finite = np.ones(len(values), dtype=bool)\n"
-               "    values = np.nan_to_num(values, nan=-np.inf)\n",
+           old="    finite = present & np.isfinite(values)\n",
+           new="    finite = present\n    values = np.nan_to_num(values, nan=-np.inf)\n",
            test="test_experiments.py::test_the_best_row_of_each_names_newest_record"),
     Seeded(name="a metric's name is not looked at", file="experiments/board.py",
            old='    if "error" in whole or (lower and not higher):\n        return "min"\n',

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from cas.errors import UsageError
+from cas.errors import UsageError, typed
 
 from .choice import Choice
 from .data import to_csv, to_jsonl, to_parquet
@@ -40,7 +40,7 @@ ENDINGS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".tex": "lat
 def format_of(format: str | None, file: str | os.PathLike[str] | None) -> str:
     """Return the format that is asked for, else that of the file's ending.
 
-    Raises UsageError where neither says one.
+    Raises UsageError where neither says one, or *file* has no directory to lie in.
     """
     found = format or ENDINGS.get(os.path.splitext(file or "")[1].lower())
     if found not in FORMATS:
@@ -50,6 +50,10 @@ def format_of(format: str | None, file: str | os.PathLike[str] | None) -> str:
             else "neither a format nor a file's ending says what to write",
             hint="cas experiments export --format md, or -o table.tex",
         )
+    directory = os.path.dirname(file or "") or "."
+    if not os.path.isdir(directory):
+        raise UsageError(f"{os.fspath(file or '')!r}: its directory doesn't exist",
+                         hint=f"mkdir -p {typed(os.fsdecode(directory))}")  # fmt: skip
     return found
 
 
