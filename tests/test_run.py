@@ -308,6 +308,30 @@ def test_unlocked_use_is_passed_on_told_and_recorded(world):
     assert "which is nothing that unlocked used or had locked" in done.stderr
 
 
+@pytest.mark.parametrize("how", ["dead", pytest.param("503", marks=pytest.mark.full)])
+def test_unlocked_rows_do_not_come_unrecorded_from_an_arrow_cache(world, how):
+    ask = f"""
+import cas
+from datasets import load_dataset
+print(len(load_dataset('org/rows-{how}', split='train')))
+cas.save_experiment('rows', [{{'a': 1}}])
+"""
+    world.hub.repo(f"org/rows-{how}", "dataset").commit({"train.csv": b"n\n1\n2\n"}, "one")
+    bare = world.project(f"bare-{how}")
+    world.cas("init", cwd=bare)
+    assert world.run(ask, "--allow-unlocked", cwd=bare).stdout == "2\n"
+    assert [use[1] for use in world.uses("rows", bare)] == ["unlocked"]
+    more = {"HF_ENDPOINT": "http://127.0.0.1:9"} if how == "dead" else {}
+    if how == "503":
+        world.hub.fault("status", status=503, times=1000)
+    try:
+        done = world.run(ask, "--allow-unlocked", cwd=bare, code=1, **more)
+    finally:
+        world.hub.clear_faults()
+    assert done.stdout == ""
+    assert "the real Hub can't be asked" in done.stderr
+
+
 def test_a_program_that_ends_while_something_is_locked_is_not_held_up(world):
     repo = world.hub.repo("org/slow")
     repo.commit({"config.json": b"{}", "w.bin": b"w" * 100_000})

@@ -95,7 +95,8 @@ def _tell_of(catalogue: Catalogue, out: Terminal, *, restricted: bool) -> None:
     number = len(repositories)
     out.say(f"{number} {'repository' if number == 1 else 'repositories'}, {size}")
     if catalogue.absent:
-        out.note(f"not served, until cas pull: {join(map(repr, catalogue.absent))}")
+        why = [f"{name!r} ({reason})" for name, reason in catalogue.absent.items()]
+        out.note(f"not served: {join(why)}")
     if not restricted:
         out.note(f"anybody who reaches this port can read all of it: {TOKEN}=… asks for a token")
         held = sorted(one.name for one in assets.values() if one.access)

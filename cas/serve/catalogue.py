@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cas.errors import CasError, NotPulled, typed
 from cas.listing import tree_id
 from cas.names import kind_of
+from cas.project.access import access_of
 from cas.request import HubRequest
 from cas.warm import is_marked, tree_of_link
 
@@ -271,7 +272,7 @@ class Catalogue:
         reading = _Reading({one for repository in known for one in repository.assets})
         for number, (project, lock) in enumerate(locks):
             for asset in lock:
-                reading.take(number, project, asset)
+                reading.take(number, project, asset, access_of(lock, asset))
         changing = {project.lock_path for project, _ in locks} | reading.awaited
         self._watched = (*self._always, *sorted(changing.difference(self._always)))
         # those looked at before the locks were read: what changed meanwhile is seen next time
@@ -293,8 +294,8 @@ class _Reading:
         self.absent: dict[str, str] = {}
         self.awaited: set[str] = set()
 
-    def take(self, number: int, project: Project, asset: Asset) -> None:
-        """Take one asset of the project of that number."""
+    def take(self, number: int, project: Project, asset: Asset, access: str | None) -> None:
+        """Take one asset of the project of that number, gated where what it is made of is."""
         own = own_id(asset.name)
         hub = [one for one in asset.hub_ids.split() if one.count("/") < 2]
         ids = tuple(dict.fromkeys([*hub, *([own] if own.count("/") < 2 else [])]))
@@ -302,13 +303,17 @@ class _Reading:
             self.absent.setdefault(asset.name, "its name has more than two parts")
             return
         found = project.tree_of(asset)
-        if found is None:
+        directory = found[0] if found else None
+        if directory is None:
+            places = [store.tree(asset.tree) for store in project.stores.readable]
+            self.awaited |= set(places)
+            directory = next((p for p in places if os.path.isdir(p) and is_marked(p)), None)
+        if directory is None:
             self.absent.setdefault(asset.name, "it is not pulled")
-            self.awaited |= {store.tree(asset.tree) for store in project.stores.readable}
             return
-        served = _served(asset, ids, found[0])
-        if asset.access:
-            self._access[asset.tree] = asset.access
+        served = _served(asset, ids, directory)  # a damaged one is there, and each file refused
+        if access:
+            self._access[asset.tree] = access
         for one in ids:
             rank = number, own != one, own not in hub, asset.name
             self._claims.setdefault((served.kind, one), []).append((rank, served))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -40,6 +41,8 @@ __all__ = ["Front", "Unlocked"]
 
 PATIENCE = 2.0  # seconds until a refusal is told: push_to_hub asks for what it then makes
 AGAIN = 0.25  # seconds in which a use of one process is noted once
+COMMIT = re.compile(r"[0-9a-f]{40}")
+BUSY = (429, 500, 502, 503, 504)
 MADE = ("/api/repos/create", "/api/repos/move")
 
 
@@ -128,6 +131,8 @@ class Front:
             self.view.lead_out(asked.kind, asked.id)
 
             def heard(answer: Answered) -> None:
+                if answer.status in BUSY and _chooses_rows(scope, asked):
+                    raise Unreachable(f"it answered {answer.status}")
                 if answer.commit and answer.status < 400:
                     self._note_unlocked(asked, answer.commit, process)
 
@@ -279,7 +284,12 @@ class Front:
                 self._once(("unreachable",), message, None)
             else:  # huggingface_hub asks for such things by itself, and goes on without
                 self._unasked = message
-            await refusal(502, message).answer(scope, receive, send)
+            said = (
+                refusal(404, message, "RevisionNotFound")
+                if _chooses_rows(scope, asked)
+                else refusal(502, message)
+            )
+            await said.answer(scope, receive, send)
 
 
 def _command(asked: Asked) -> str:
@@ -298,6 +308,18 @@ def _of_datasets(scope: Scope, asked: Asked) -> bool:
     """
     agent = header(scope, b"user-agent")
     return asked.kind == "dataset" and bool(asked.path) and agent.startswith("datasets/")
+
+
+def _chooses_rows(scope: Scope, asked: Asked) -> bool:
+    """Say whether ``load_dataset`` asks for what decides which rows it takes.
+
+    Where that fails as a server does, it takes those of its Arrow cache, whatever commit they
+    are of. The files of a commit are not meant: by then it is decided, and the client tries again.
+    """
+    if asked.kind != "dataset" or not header(scope, b"user-agent").startswith("datasets/"):
+        return False
+    of_commit = COMMIT.fullmatch(asked.revision or "") and asked.path
+    return not of_commit or asked.path.endswith(".py")
 
 
 def _document(body: bytes) -> dict[str, object]:
