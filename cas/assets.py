@@ -95,7 +95,7 @@ def add(
         exclude=handy.texts(exclude), groups=handy.texts(group), recipe=recipe, input=input,
         tokenizer=tokenizer, options=handy.settled(options), follow=follow,
         skip_special=skip_special, move=move, pull=not no_pull, dry_run=dry_run,
-        offline=offline, jobs=jobs, executor=handy.executor_of(executor),
+        offline=offline, jobs=handy.number_of(jobs), executor=handy.executor_of(executor),
     )  # fmt: skip
     word = str(what.absolute()) if isinstance(what, Path) else what
     if from_ is not None:
@@ -151,10 +151,13 @@ def pull(
     no_views: bool = False,
     relink: bool = False,
     jobs: int = 8,
+    experiments: bool = False,
 ) -> dict[str, Any]:
     """Bring locked assets into the store and make their views (``cas pull``).
 
-    Returns ``{assets, downloaded_files, downloaded_bytes, linked}``.
+    Returns ``{assets, downloaded_files, downloaded_bytes, linked}``. With *experiments* those of
+    the remotes instead, with what they name, and ``{new_files, trees, downloaded_files,
+    downloaded_bytes, gone}``.
 
     Raises:
         OutOfStep: the requests ask for something else than is pinned.
@@ -162,6 +165,14 @@ def pull(
     """
     from cas import installer
 
+    jobs = handy.number_of(jobs)
+    if experiments:
+        if names or group:
+            raise UsageError("pull: expected no names with experiments")
+        taken = installer.pull_experiments(current(), jobs=jobs)
+        if taken.errors:
+            raise taken.errors[0]
+        return taken.json()
     pulled = installer.pull(
         current(), names, groups=handy.texts(group), frozen=frozen, offline=offline, force=force,
         views=not no_views, relink=relink, jobs=jobs,
@@ -170,10 +181,14 @@ def pull(
     return pulled.json()
 
 
-def push(*names: str, remote: str | None = None, jobs: int = 16) -> dict[str, Any]:
+def push(
+    *names: str, remote: str | None = None, jobs: int = 16, experiments: bool = False
+) -> dict[str, Any]:
     """Put locked assets (all, without names) on a remote, the first or *remote* (``cas push``).
 
-    Returns ``{remote, assets, uploaded_objects, uploaded_bytes}``.
+    Returns ``{remote, assets, uploaded_objects, uploaded_bytes}``. With *experiments* their
+    records instead, after what they name, and ``{remote, files, new_files, uploaded_objects,
+    uploaded_bytes}``.
 
     Raises:
         UsageError: the project has no such remote.
@@ -181,6 +196,13 @@ def push(*names: str, remote: str | None = None, jobs: int = 16) -> dict[str, An
     """
     from cas import installer
 
+    jobs = handy.number_of(jobs)
+    if experiments:
+        if names:
+            raise UsageError("push: expected no names with experiments")
+        sent = installer.push_experiments(current(), remote=remote, jobs=jobs)
+        sent.raise_if_incomplete()
+        return sent.json()
     done = installer.push(current(), names, remote=remote, jobs=jobs)
     done.raise_if_incomplete()
     return done.json()
@@ -196,48 +218,66 @@ def drop(*names: str, dry_run: bool = False) -> list[dict[str, Any]]:
     return [row.json() for row in installer.drop(current(), names, dry_run=dry_run)]
 
 
-def status() -> dict[str, Any]:
-    """Return how every asset stands (``cas status --json``)."""
+def status(*, remote: bool = False) -> dict[str, Any]:
+    """Return how every asset stands (``cas status --json``); *remote* asks the remotes too."""
     from cas import overview
 
-    return overview.status(current())
+    return overview.status(current(), ask=remote)
 
 
 def verify(
-    *names: str, fast: bool = False, full: bool = False, repair: bool = False
+    *names: str,
+    fast: bool = False,
+    full: bool = False,
+    repair: bool = False,
+    cold: bool = False,
+    remote: str | None = None,
 ) -> dict[str, Any]:
-    """Read back assets, or the whole store (``cas verify --json``).
+    """Read back assets, or the whole store, or what *remote* has (``cas verify --json``).
 
-    By size, mode and mtime; *fast*: by XXH3 of every byte; *full*: by SHA-256.
+    By size, mode and mtime; *fast*: by XXH3 of every byte; *full*: by SHA-256. *cold* reads the
+    disk, and not what memory holds of it.
     """
     from cas import installer
 
     if fast and full:
         raise UsageError("verify: expected fast or full, found both")
+    if remote is not None:
+        if fast or cold:
+            raise UsageError("verify: expected full or nothing with remote, found fast or cold")
+        result, held = installer.verify_remote(
+            current(), names, remote=remote, full=full, repair=repair
+        )
+        return installer.verify_json(result, held)
     result, held = installer.verify_assets(
-        current(), names, level="full" if full else "fast" if fast else "stat", repair=repair
-    )
+        current(), names, level="full" if full else "fast" if fast else "stat", repair=repair,
+        cold=cold,
+    )  # fmt: skip
     return installer.verify_json(result, held)
 
 
 def gc(
     *,
     dry_run: bool = False,
-    older_than: timedelta | None = None,
+    older_than: timedelta | str | None = None,
     local_too: bool = False,
     ignore_experiments: bool = False,
 ) -> dict[str, Any]:
     """Remove from the store what nothing refers to (``cas gc --json``).
 
-    What was used or published within *older_than* (14 days) stays.
+    What was used or published within *older_than* stays: a timedelta, or a text such as ``30d``;
+    14 days by default. It needs no project.
     """
     from datetime import timedelta
 
     from cas import installer
+    from cas.project import open_user_store
 
+    if not isinstance(older_than, timedelta):
+        older_than = timedelta(seconds=handy.seconds("14d" if older_than is None else older_than))
     collected = installer.collect_garbage(
-        current().store,
-        older_than=timedelta(days=14) if older_than is None else older_than,
+        open_user_store(),
+        older_than=older_than,
         dry_run=dry_run,
         local_too=local_too,
         ignore_experiments=ignore_experiments,

@@ -11,7 +11,17 @@ if TYPE_CHECKING:
 
     from cas.project import Project
 
-__all__ = ["Uncollected", "executor_of", "here", "optional", "say", "settled", "texts"]
+__all__ = [
+    "Uncollected",
+    "executor_of",
+    "here",
+    "number_of",
+    "optional",
+    "say",
+    "seconds",
+    "settled",
+    "texts",
+]
 
 
 def texts(words: Iterable[str]) -> tuple[str, ...]:
@@ -29,6 +39,29 @@ def executor_of(executor: Any) -> Any:
         f"executor: expected a concurrent.futures.Executor, found {type(executor).__name__!r}",
         hint="executor=ProcessPoolExecutor(8), or leave it out",
     )
+
+
+def number_of(jobs: Any) -> int:
+    """Return *jobs* if so many things can be done at a time; else raise UsageError."""
+    if type(jobs) is int and 1 <= jobs <= 1024:
+        return jobs
+    from cas.errors import UsageError
+
+    raise UsageError(f"jobs: expected a number from 1 to 1024, found {jobs!r}")
+
+
+def seconds(text: Any) -> float:
+    """Return seconds for ``14d``, ``12h``, ``30m`` or ``0s``; raise UsageError for another text.
+
+    Three hundred years at most: more is before any time that a datetime can say.
+    """
+    units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+    unit = units.get(text[-1:]) if isinstance(text, str) else None
+    if unit is None or not text[:-1].isascii() or not text[:-1].isdigit():
+        from cas.errors import UsageError
+
+        raise UsageError(f"expected a time such as 14d or 12h, found {text!r:.100}")
+    return min(float(text[:-1]) * unit, 300 * 365 * 86400.0)
 
 
 def settled(options: dict[str, Any]) -> tuple[tuple[str, Any], ...]:

@@ -221,13 +221,17 @@ def _lock_at(project: Project, revision: str) -> Lockfile:
             capture_output=True,
             timeout=20,
             check=False,
+            env={**os.environ, "LC_ALL": "C"},  # the hint goes by what git says
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CasError(f"git can't be asked: {error}") from None
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise CasError(
-            f"git has no assets.lock at {revision!r}: {said[-1] if said else 'no answer'}",
-            hint="git add assets.lock pyproject.toml && git commit",
-        )
+        why = said[-1] if said else "no answer"
+        hint = "git add assets.lock pyproject.toml && git commit"
+        if "not a git repository" in why:
+            hint = "git init"
+        elif revision != "HEAD":
+            hint = "git log --oneline -- assets.lock"
+        raise CasError(f"git has no assets.lock at {revision!r}: {why}", hint=hint)
     return lockfile.parse(done.stdout)

@@ -496,3 +496,47 @@ def test_init_keeps_what_is_there_and_restores_the_stubs(project):
     ):
         done = subprocess.run(["git", "check-ignore", "-q", place])
         assert (done.returncode == 0) == ignored, place
+
+
+def test_what_can_not_be_repaired_names_its_asset(project):
+    (project / "x.txt").write_text("x")
+    move = cas.add("./x.txt")[0]
+    store = Path(cas.path("x.txt")).parents[3]
+    (found,) = (p for p in store.glob("objects/*/*") if p.read_bytes() == b"x")
+    found.chmod(0o644)
+    found.write_bytes(b"y")
+    found.chmod(0o444)
+    (project / "x.txt").unlink()
+    bad = {row["hash"]: row["assets"] for row in cas.verify(full=True, repair=True)["bad"]}
+    assert bad == {
+        found.parent.name + found.name: ["datasets/x.txt"],
+        move["new"].removeprefix("t1:"): ["datasets/x.txt"],
+    }
+
+
+def test_the_number_of_largest_trees_is_one_that_can_be(project):
+    (project / "x.txt").write_text("x")
+    cas.add("./x.txt")
+    done = command("store", "--largest", "--json")
+    assert [row["bytes"] for row in json.loads(done.stdout)["largest"]] == [1]
+    assert [command("store", "--largest", n).returncode for n in ("-1", "0", "x")] == [2, 2, 2]
+
+
+def test_the_next_add_removes_what_a_killed_one_left(project):
+    for name in ("x", "y"):
+        (project / f"{name}.txt").write_text(name)
+    cas.add("./x.txt")
+    tree = cas.add("./y.txt", dry_run=True)[0]["new"]
+    store = Path(cas.path("x.txt")).parents[3]
+    (root,) = (store / "roots").iterdir()
+    beside = store / "trees" / tree[3:5]
+    beside.mkdir(exist_ok=True)
+    ask = "from cas.files import temporary_name; print(temporary_name())"
+    left = []
+    for place in (store, root, beside):
+        dead = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True)
+        left.append(place / dead.stdout.strip())
+        left[-1].mkdir()
+        (left[-1] / "part").write_text("")
+    cas.add("./y.txt")
+    assert [path for path in left if path.exists()] == []

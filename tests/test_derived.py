@@ -152,7 +152,7 @@ def test_an_update_names_what_is_stale_and_build_makes_the_whole_chain_anew(walk
     walk.sh("cas lock --check", code=1)
     assert f"cas lock --update {DATA} --build" in walk.stderr
     walk.sh("cas pull")  # its bytes are pinned: a warning
-    assert f"{TOKENS} was made of an earlier {DATA}" in walk.stderr
+    assert f"{TOKENS} is stale: it was made of an earlier {DATA}" in walk.stderr
     rows = json.loads(walk.sh("cas status --json", code=1))["assets"]
     assert {r["name"]: r["state"] for r in rows} == {
         DATA: "ok", TOKENIZER: "stale", TOKENS: "stale",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from cas.errors import UnknownAsset
 from cas.names import find
 from tests.hubserver import Hub
 from tests.scratch import homes
+from tests.stores import remove
 
 
 class Desk:
@@ -175,6 +178,25 @@ def test_a_store_that_the_environment_names_leaves_a_link_when_it_moves(desk, tm
     assert os.readlink(tmp_path / "store") == str(tmp_path / "moved")
     desk.cas("status")
     assert (desk.place / "assets/models/run.pt").read_bytes() == b"weights"
+    (desk.place / "run.pt").write_bytes(b"newer")
+    desk.cas("add", "run.pt")  # by the link: what writes goes on as well
+    assert (desk.place / "assets/models/run.pt").read_bytes() == b"newer"
+
+
+def test_a_store_may_be_a_link_to_a_directory(desk, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "store").symlink_to("disk")
+    (desk.place / "run.pt").write_bytes(b"weights")
+    desk.cas("add", "run.pt")
+    desk.cas("rm", "run.pt")
+    desk.cas("gc", "--older-than", "0d", "--local-too")
+    desk.cas("add", "run.pt")
+    desk.cas("verify", "--full")
+    assert (desk.place / "assets/models/run.pt").read_bytes() == b"weights"
+    desk.cas("store", "rm", "--local-too")
+    assert not (tmp_path / "disk/objects").exists()
+    desk.cas("pull")
+    assert (desk.place / "assets/models/run.pt").read_bytes() == b"weights"
 
 
 def test_a_pasted_address_and_a_mistyped_path_are_answered_with_the_right_words(desk):
@@ -224,3 +246,118 @@ def test_a_query_in_json_is_json(desk):
     assert rows[0]["loss"] is None
     assert rows[0]["d"] == 1.5
     assert rows[0]["created_at"].endswith("Z")
+
+
+SAVE = "import cas; cas.save_experiment('exp_001', [{'loss': 1.0}])"
+
+
+def test_a_note_without_its_text_takes_no_note_away(desk):
+    desk.python(SAVE)
+    desk.cas("experiments", "note", "exp_001", "diverged")
+    assert "NAME TEXT" in desk.cas("experiments", "note", "exp_001", code=2).stderr
+    assert json.loads(desk.cas("experiments", "--json").stdout)[0]["note"] == "diverged"
+    desk.cas("experiments", "note", "exp_001", "")
+    assert json.loads(desk.cas("experiments", "--json").stdout)[0]["note"] is None
+
+
+def test_a_file_in_a_directory_that_is_not_there_is_refused_with_the_way_to_make_it(desk):
+    desk.python(SAVE)
+    for words in (["experiments", "export"], ["report"]):
+        done = desk.cas(*words, "-o", "out/table.csv", code=2)
+        assert "hint: mkdir -p out\n" in done.stderr
+    assert not (desk.place / "out").exists()
+
+
+def test_what_git_lacks_for_a_diff_is_told_as_a_command(desk):
+    git = ["git", "-c", "user.name=n", "-c", "user.email=n@localhost"]
+    assert "hint: git init\n" in desk.cas("diff", code=1).stderr
+    subprocess.run([*git, "init", "-q"], cwd=desk.place, check=True)
+    assert "hint: git add assets.lock" in desk.cas("diff", code=1).stderr
+    subprocess.run([*git, "add", "-A"], cwd=desk.place, check=True)
+    subprocess.run([*git, "commit", "-qm", "one"], cwd=desk.place, check=True)
+    desk.cas("diff")
+    assert "hint: git log" in desk.cas("diff", "v1", code=1).stderr
+
+
+def test_status_says_the_way_back_of_each_state(desk):
+    (desk.place / "run.pt").write_bytes(b"weights")
+    (desk.place / "other.pt").write_bytes(b"other")
+    desk.cas("add", "run.pt")
+    desk.cas("add", "other.pt")
+    desk.cas("edit", "run.pt")
+    (desk.place / "assets/models/other.pt").unlink()
+    (desk.place / "assets/models/other.pt").write_bytes(b"mine")
+    said = desk.cas("status", code=1).stderr.splitlines()
+    assert [line.partition(" ")[0] for line in said] == ["cas", "cas"]
+    assert any("pull --force" in line for line in said)
+    assert any("cas adopt" in line for line in said)
+    (desk.place / "pyproject.toml").write_text(desk.requests().replace("run.pt", "gone.pt"))
+    assert "cas lock pins" in desk.cas("status", code=1).stderr
+
+
+def test_a_store_that_is_gone_is_not_said_to_hold_what_was_not_read(desk, tmp_path):
+    (desk.place / "run.pt").write_bytes(b"weights")
+    desk.cas("add", "run.pt")
+    remove(tmp_path / "store")
+    assert "were not read" not in desk.cas("verify", code=1).stderr
+
+
+def test_offline_by_the_environment_is_told_how_it_is_ended(desk):
+    done = desk.cas("add", "model:gpt2", code=3, HF_HUB_OFFLINE="1")
+    assert "hint: unset HF_HUB_OFFLINE" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "says"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_a_signal_ends_a_query_that_does_not_look_up(desk, number, code, says):
+    sql = "SELECT count(*) FROM range(1000000000) a, range(1000) b"
+    with subprocess.Popen(
+        [sys.executable, "-m", "cas", "query", sql],
+        cwd=desk.place, env=desk.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    ) as running:  # fmt: skip
+        time.sleep(1.5)  # mostly it runs by then; if not, it ends the same way
+        running.send_signal(number)
+        began = time.monotonic()
+        assert running.wait(timeout=60) == code
+        assert time.monotonic() - began < 20  # left to DuckDB it would be 30
+        assert says in running.stderr.read().decode()
+
+
+def test_ctrl_c_in_a_query_from_python_is_a_keyboard_interrupt(desk):
+    said = desk.python(
+        "import cas, os, signal, threading\n"
+        "threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "try: cas.query_experiments_arrow('SELECT sum(a.range) FROM range(10000000000) a')\n"
+        "except KeyboardInterrupt: print('interrupted')\n"
+    )
+    assert said == "interrupted\n"
+
+
+def test_ctrl_c_while_a_pull_starts_has_no_traceback(desk):
+    code = (
+        "import builtins, sys\n"
+        "import cas.__main__ as main\n"
+        "plain = builtins.__import__\n"
+        "def slow(name, globals=None, locals=None, fromlist=(), level=0):\n"
+        "    if 'warm' in (fromlist or ()): raise KeyboardInterrupt\n"
+        "    return plain(name, globals, locals, fromlist, level)\n"
+        "builtins.__import__ = slow\n"
+        "sys.argv = ['cas', 'pull']\n"
+        "print(main.main())\n"
+    )
+    assert desk.python(code) == "130\n"
+
+
+def test_a_run_that_is_left_alone_is_told_with_the_way_to_take_it(desk):
+    subprocess.run(
+        [sys.executable, "-c",
+         "import cas, os, signal\n"
+         "run = cas.experiment('killed').start(); run.log(loss=1.0)\n"
+         "os.kill(os.getpid(), signal.SIGKILL)\n"],
+        cwd=desk.place, env=desk.env, check=False,
+    )  # fmt: skip
+    assert "--now" in desk.cas("experiments", "recover").stderr
+    desk.cas("experiments", "recover", "--now")
+    assert json.loads(desk.cas("experiments", "--json").stdout)[0]["status"] == "recovered"

@@ -96,6 +96,20 @@ def test_adding_again_with_other_groups_keeps_the_pin_and_asks_nobody(walk, hub)
     assert hub.log == []
 
 
+@pytest.mark.parametrize("source", ["there", "elsewhere"])
+def test_a_local_asset_gets_groups_by_its_short_name_and_the_hub_is_not_asked(walk, hub, source):
+    place = walk.root if source == "there" else walk.top
+    (place / "exp.pt").write_bytes(b"weights")
+    walk.sh(f"cas add {place}/exp.pt")
+    walk.sh("mkdir -p below")
+    before = parse((walk.root / "assets.lock").read_bytes()).assets["models/exp.pt"]
+    hub.reset_log()
+    walk.sh("cas add exp.pt --group late", cwd=walk.root / "below")
+    after = parse((walk.root / "assets.lock").read_bytes()).assets["models/exp.pt"]
+    assert (after.tree, after.request.groups) == (before.tree, ("late",))
+    assert hub.log == []
+
+
 def test_an_out_of_step_asset_of_another_group_does_not_keep_a_group_from_being_pulled(walk):
     place = walk.root / "pyproject.toml"
     place.write_text(place.read_text().replace('"dataset:o/three"', '"dataset:o/other"'))

@@ -311,6 +311,7 @@ def test_why_says_what_a_hash_is_and_who_holds_it(project):
         "hash": digest, "kind": "object", "assets": ["models/net"],
         "projects": [project.root], "experiments": [],
     }  # fmt: skip
+    assert why(project, project.store, digest[:12].upper()) == told
     assert why(project, project.store, net.tree_id)["kind"] == "tree"
     assert why(project, project.store, "net")["hash"] == net.tree
     with pytest.raises(UsageError, match="at least 6"):

@@ -259,7 +259,7 @@ def test_a_row_that_can_not_be_saved_is_refused_and_the_run_goes_on(project):
         run.log({"step": 1, "Loss": 0.5, "ünïcode 🎉": "🎉", "big": 1 << 80, "inf": math.inf})
         with pytest.raises(ExperimentError):
             run.update(x=object())
-        for role in ("output", "earlier", "", "a\nb"):
+        for role in ("output", "earlier", "", "a\nb", 3):
             with pytest.raises(UsageError):
                 run.use("a", role=role)
         for path, output in (("none.pt", None), ("a.txt", "../x"), ("a.txt", "x"), (".", None)):

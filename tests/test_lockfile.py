@@ -403,7 +403,7 @@ DEEP = 5000
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (b"", "version: expected 1, found None"),
+        (b"", "version: expected 1, found none"),
         (b"\0", "assets.lock: "),
         (b"\xef\xbb\xbf" + GOLDEN.encode(), "byte order mark"),
         (GOLDEN.encode("utf-16"), "not UTF-8 at byte 0"),

@@ -104,6 +104,7 @@ def test_init_says_what_it_can_not_do(top):
     mine = str(ann.project / "store")
     said = ann.cas("store", "init", "--shared", mine, "--group", str(STRANGER), code=1)
     assert f"can't be given to the group {STRANGER}" in said
+    assert not os.path.lexists(mine)  # an ordinary store there would be filled next
     ann.cas("store", "init", "--shared", mine, "--group", str(GROUP))
     ann.home.chmod(0o755)
     said = ben.cas("store", "init", "--shared", mine, "--group", str(GROUP), code=1)

@@ -99,6 +99,7 @@ def test_a_stacked_store_serves_and_is_never_written(stacked, top):
         stacked.cas("p", *words)
     said = stacked.cas("p", "drop", "source", code=1)
     assert "it is read only, as CAS_STORE_PATH names it" in said
+    assert f"cas: hint: CAS_STORE={top}/data CAS_STORE_PATH= cas drop datasets/source" in said
     assert stacked.files("data") == before
     code = "import cas; print(cas.path('source')); cas.save_experiment('one', [{'a': 1}])"
     done = subprocess.run([sys.executable, "-c", code], cwd=top / "p", env=stacked.env,

@@ -109,6 +109,22 @@ def test_a_wrong_object_of_a_co_user_is_fetched_again_into_the_own_store(lab, hu
     assert hub.requests(kind="resolve") == []
 
 
+def test_a_right_object_of_a_co_user_is_copied_where_the_store_says_own(lab, hub):
+    ann, ben = lab
+    ann.cas("add", "model:org/model", "--no-pull")
+    assert read(ann, f"model/{WEIGHTS}") == [f"{len(HUB[WEIGHTS])} True"]  # one object, no tree
+    (store_of(ann) / "settings.toml").write_text('trust = "own"\n')
+    ben.takes_lock_of(ann)
+    hub.reset_log()
+    assert read(ben, f"model/{WEIGHTS}") == [f"{len(HUB[WEIGHTS])} True"]
+    assert hub.requests(kind="resolve") == []
+    (theirs,) = holders(store_of(ann), HUB[WEIGHTS])
+    (his,) = holders(own_of(ben), HUB[WEIGHTS])
+    assert (theirs.stat().st_uid, his.stat().st_uid) == (ann.uid, ben.uid)
+    overwrite([theirs], bytes(len(HUB[WEIGHTS])))
+    assert read(ben, f"model/{WEIGHTS}") == [f"{len(HUB[WEIGHTS])} True"]
+
+
 def test_a_wrong_listing_of_a_co_user_is_made_again_in_the_own_store(lab):
     ann, ben = lab
     ann.cas("add", "model:org/model", "--no-pull")

@@ -33,6 +33,17 @@ __all__ = ["HANDLERS"]
 RECIPE_OPTIONS = (
     "vocab_size", "min_frequency", "special", "split", "files", "column", "subset", "errors", "eos",
 )  # fmt: skip
+_PULL = "cas pull brings what is missing"
+WAY_BACK = {
+    "not locked": "cas lock pins what is requested",
+    "not pulled": _PULL,
+    "view missing": _PULL,
+    "view differs": _PULL,
+    "damaged": "cas verify --repair fetches damaged files again",
+    "blocked": "cas adopt takes in what lies in the place of a view",
+    "edited": "cas add VIEW --name NAME takes an edit in; cas pull --force NAME goes back",
+    "stale": "cas lock --build makes again what is stale",
+}
 
 
 def _project(args: argparse.Namespace) -> Project:
@@ -130,7 +141,7 @@ def _print_moves(moves: list[Move], out: Terminal, *, nothing: str, dry_run: boo
         mark = "+" if old is None else "~"
         out.data(f"{out.paint(mark, 'green')} {move.name}  {pins}")
         sizes = _sizes(new)
-        if old is not None:
+        if old is not None and old.tree != new.tree:
             sizes = f"{_sizes(old)} → {sizes}"
             for sign, paths in (("+", move.added), ("-", move.removed), ("~", move.changed)):
                 for path in paths[:20]:
@@ -167,8 +178,8 @@ def _status(args: argparse.Namespace, out: Terminal) -> int:
         if not wrong:
             are = "is as it is" if len(report["assets"]) == 1 else "are as they are"
             out.say(f"{count(len(report['assets']), 'asset')} {are} locked")
-        if {"not pulled", "view missing", "view differs"} & {row["state"] for row in wrong}:
-            out.say("cas pull brings what is missing")
+        for way in dict.fromkeys(WAY_BACK[row["state"]] for row in wrong):
+            out.say(way)
         if args.remote:
             remotes.tell_copies(report, out)
         elif alone and args.verbose:
@@ -192,13 +203,13 @@ def _list(args: argparse.Namespace, out: Terminal) -> int:
                 row["name"],
                 row["files"],
                 human(row["size"]),
+                "yes" if row["present"] else "no",
                 row["commit"][:12] if row["commit"] else "-",
                 row["tree"][:15],
-                "yes" if row["present"] else "no",
             )
             for row in rows
         ],
-        ("NAME", "FILES", "SIZE", "COMMIT", "TREE", "HERE"),
+        ("NAME", "FILES", "SIZE", "HERE", "COMMIT", "TREE"),
         " rr",
     )
     return 0

@@ -54,7 +54,7 @@ WORDS: dict[str, Word] = {
     "tag": Word(
         call=live.tag, takes="NAME TAG…", least=2, most=None, options=frozenset({"remove"})
     ),
-    "note": Word(call=live.note, takes="NAME TEXT", least=1, most=None),
+    "note": Word(call=live.note, takes="NAME TEXT", least=2, most=None),
     "rm": Word(call=live.rm, takes="NAME…", least=1, most=None, options=frozenset({"purge"})),
     "recover": Word(call=live.recover, options=frozenset({"now"})),
     "import": Word(
@@ -132,7 +132,7 @@ def _experiments(args: argparse.Namespace, out: Terminal) -> int:
     if len(given) < word.least or (word.most is not None and len(given) > word.most):
         raise UsageError(
             f"cas experiments {name}: expected {word.takes or 'nothing after it'}, "
-            f"found {' '.join(given) or 'nothing'!r}",
+            f"found {repr(' '.join(given)) if given else 'nothing'}",
             hint="cas experiments --help",
         )
     _check_options(args, name, word)

@@ -92,6 +92,7 @@ def recover(args: argparse.Namespace, words: list[str], out: Terminal) -> int:
     if not rows and not skipped:
         out.say("no run is to be recovered")
     if left:
-        out.say(f"{count(len(left), 'run')} left alone: it beat in the last 10 minutes, "
-                "or its process lives")  # fmt: skip
+        beat = "" if args.now else "it beat in the last 10 minutes, or "
+        out.say(f"{count(len(left), 'run')} left alone: {beat}its process lives"
+                + ("" if args.now else "; --now takes what no process has open"))  # fmt: skip
     return 0

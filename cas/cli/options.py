@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from cas import handy
 from cas.errors import UsageError
 from cas.names import near
 
@@ -99,7 +100,7 @@ def numbers(text: str) -> tuple[int, ...]:
 
 def seconds(text: str) -> float:
     """Return seconds for ``14d``, ``12h``, ``30m`` or ``0s``."""
-    unit = {"d": 86400, "h": 3600, "m": 60, "s": 1}.get(text[-1:])
-    if unit is None or not text[:-1].isascii() or not text[:-1].isdigit():
-        raise argparse.ArgumentTypeError(f"expected a time such as 14d or 12h, found {text!r}")
-    return int(text[:-1]) * float(unit)
+    try:
+        return handy.seconds(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -333,7 +333,7 @@ cas store rm""",
 )
 def _store(p: argparse.ArgumentParser) -> None:
     p.add_argument("action", nargs="*", metavar="init | move DIR | rm")
-    p.add_argument("--largest", type=int, nargs="?", const=10, default=0, metavar="N",
+    p.add_argument("--largest", type=count, nargs="?", const=10, default=0, metavar="N",
                    help="also the N largest trees (10)")  # fmt: skip
     p.add_argument("--shared", metavar="DIR", help="init: a store that a group writes together")
     p.add_argument("--group", metavar="GROUP", help="init: that group, by name or number")

@@ -55,12 +55,7 @@ def verify(args: argparse.Namespace, out: Terminal) -> int:
         progress=out,
     )
     report = installer.verify_json(result, names)
-    if out.json:
-        out.document(report)
-    else:
-        for bad in report["bad"]:
-            of = f" ({join(bad['assets'])})" if bad["assets"] else ""
-            out.data(f"{bad['hash']}  {out.paint('bad', 'red')}  {bad['reason']}{of}")
+    remotes.tell_bad(report, out)
     how = {"stat": "by size, time and mode; --full reads every byte", "fast": "by XXH3"}
     told = f" ({how[level]})" if level in how else ""
     out.say(
@@ -93,8 +88,9 @@ def gc(args: argparse.Namespace, out: Terminal) -> int:
             f"{human(collected.bytes)}")  # fmt: skip
     if collected.only_copies:
         kept = join((f"t1:{digest[:12]}" for digest in collected.only_copies), 3)
-        out.note(f"{count(len(collected.only_copies), 'tree')} kept, because no other source is "
-                 f"known to have it ({kept}): cas gc --local-too")  # fmt: skip
+        what = "tree that is" if len(collected.only_copies) == 1 else "trees that are"
+        out.note(f"kept {len(collected.only_copies)} {what} known to no other source ({kept}): "
+                 "cas gc --local-too")  # fmt: skip
     collected.raise_if_incomplete()
     return 0
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from cas.errors import CasError, IntegrityError, NotPulled, SourceError, StoreError, typed
 from cas.filesystem.place import Files, Names
 from cas.installer import Bringer
+from cas.installer.apart import borrow
 from cas.installer.remotes import worse
 from cas.listing import Listing, tree_id
 from cas.progress import QUIET, human
@@ -217,7 +218,8 @@ class Locked:
     def _bring(self, asset: Asset, what: str, bring: Callable[[Store], _Brought]) -> _Brought:
         """Bring something of an asset into its store and return it.
 
-        Where another user of a shared store spoilt a name there, it goes to the user's own.
+        Where a name in a shared store is another user's, who spoilt it or whom nobody is to
+        believe, it goes to the user's own.
         """
         store = self._store_for(asset, what)
         try:
@@ -231,15 +233,18 @@ class Locked:
         with one_download(store, digest, f"{asset.name}: {path}", QUIET):
             if found := self._here(digest):
                 return found  # another thread or process brought it
+            _need_not_anothers(store, digest)
             with self._held(store, asset):
                 bringer = self._bringer(store)
                 if read_listing(store, asset.tree) is None:  # it lies in another store
                     bringer.put_listing(self._listing(asset))
                 alone = Listing.of([(path, digest)])
-                bringer.remotes.bring(bringer, asset.tree, asset.name, alone)
+                if not borrow(bringer, alone):
+                    bringer.remotes.bring(bringer, asset.tree, asset.name, alone)
                 if digest not in usable(store, {digest: None}):
                     with _also_said(bringer, asset):
                         self._from_hub(bringer, asset, path, digest)
+        _need_not_anothers(store, digest)
         return store.object(digest)
 
     def _from_hub(self, bringer: Bringer, asset: Asset, path: str, digest: Digest) -> None:
@@ -319,11 +324,22 @@ class Locked:
 
 
 def _is_right(store: Store, digest: Digest) -> bool:
-    """Say whether a store has an object, its bytes proved; another user's wrong one is none."""
+    """Say whether a store has an object, its bytes proved; another user's wrong one is none.
+
+    Nor is any of his where the store says ``trust = "own"``.
+    """
     try:
+        _need_not_anothers(store, digest)
         return digest in usable(store, {digest: None})
     except Spoiled:
         return False
+
+
+def _need_not_anothers(store: Store, digest: Digest) -> None:
+    """Raise Spoiled for an object of another user in a store that says ``trust = "own"``."""
+    path = store.object(digest)
+    if store.trust == "own" and os.path.lexists(path) and store.is_foreign(os.lstat(path)):
+        raise Spoiled(f"{path} is another user's, and the store says trust = 'own'")
 
 
 @contextmanager

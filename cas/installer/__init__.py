@@ -4,10 +4,11 @@ Every step is safe to repeat and the views move last. Nothing here writes the lo
 
 ``bring`` bytes of one asset into the store · ``local`` files of this machine into the store ·
 ``remotes`` as sources · ``push`` trees to a remote · ``drop`` what others have ·
-``far`` how remotes stand · ``exchange`` experiments that travel · ``pull`` the walk ·
+``far`` how remotes stand · ``exchange`` experiments that travel · ``kept`` what they name beside
+trees · ``pull`` the walk ·
 ``step`` whether requests and pins agree · ``link`` switches views ·
-``care`` verify, repair, gc · ``hand`` edit, export · ``whole`` the store as a whole ·
-``why`` who refers to what
+``care`` verify, gc · ``repairing`` what verify found · ``hand`` edit, export ·
+``whole`` the store as a whole · ``why`` who refers to what
 """
 
 from cas.lazy import open_rooms

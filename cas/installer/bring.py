@@ -20,7 +20,6 @@ from cas.errors import (
 )
 from cas.installer.apart import borrow, bring_apart, goes_apart
 from cas.installer.cached import adopt
-from cas.installer.derive import from_recipe
 from cas.installer.origin import origin_of
 from cas.installer.remotes import Remotes, missing_of, worse
 from cas.installer.space import check_space
@@ -165,6 +164,8 @@ class Bringer:
                 case HubRequest():
                     return self._from_hub(asset, asset.request, listing)
                 case RecipeRequest():
+                    from cas.installer.derive import from_recipe
+
                     return from_recipe(self, asset)
                 case LocalRequest():
                     return self._from_source(asset, asset.request)
@@ -231,7 +232,8 @@ class Bringer:
         try:
             came |= adopt(self.staging, publisher, snapshot, todo.values(), names, self.progress)
             batch = [file for key, file in todo.items() if key not in came]
-            check_space(self.store, sum(file.size for file in batch))
+            held = self.staging.held(file.sha256 or f"git-{file.git_sha1}" for file in batch)
+            check_space(self.store, sum(file.size for file in batch) - held)
             for last in (False, True):
                 last_try = last
                 answers = hub.fetch_many(
@@ -291,7 +293,7 @@ class Bringer:
         from cas import hub
 
         if self.offline:
-            raise Offline(f"{asset.name!r}: {human(asset.size)} are not in the store, and "
+            raise Offline(f"{asset.name!r}: {_amount(asset)} are not in the store, and "
                           "--offline is set", hint=f"cas pull {typed(asset.name)}")  # fmt: skip
         repo, commit = asset.repo or request.repo, asset.commit or ""
         try:
@@ -300,7 +302,7 @@ class Bringer:
             # the history was squashed: the tree id decides whether what there is will serve
             snapshot = self._resolve(request, repo, request.revision)
         except Offline as error:
-            raise Offline(f"{asset.name!r}: {human(asset.size)} are not in the store: {error}",
+            raise Offline(f"{asset.name!r}: {_amount(asset)} are not in the store: {error}",
                           hint=error.hint) from None  # fmt: skip
         check_twins(self.store, (f.path for f in snapshot.files))
         plain = {f.path for f in snapshot.files if not f.sha256}
@@ -349,7 +351,7 @@ class Bringer:
                 return listing
             why = f"its source {request.local!r} has other bytes now"
         raise SourceError(
-            f"{asset.name!r}: {human(asset.size)} are not in the store, and {why}",
+            f"{asset.name!r}: {_amount(asset)} are not in the store, and {why}",
             hint=f"cas add {typed(request.local)} --name {typed(asset.name)}, where the file is",
         )
 
@@ -367,3 +369,8 @@ class Bringer:
         return hasher.hexdigest() == file.git_sha1 and digest in usable(
             self.store, {digest: file.size}
         )
+
+
+def _amount(asset: Asset) -> str:
+    """Return how much an asset is, where that is known: a record alone tells its tree."""
+    return human(asset.size) if asset.files else "its bytes"

@@ -146,7 +146,8 @@ def pull(
     for name, source in stale_inputs(lock).items():
         if name in {asset.name for asset in assets}:
             progress.note(
-                f"{name} was made of an earlier {source}: cas lock --update {source} --build"
+                f"{name} is stale: it was made of an earlier {source}; "
+                f"cas lock --update {source} --build"
             )
     if views:
         wanted, seen = check_views(project, assets, relink=relink, force=force)

@@ -23,6 +23,7 @@ def check_space(store: Store, needed: int) -> None:
     free = status.f_bavail * status.f_frsize
     if needed + RESERVE > free:
         raise StoreError(
-            f"{human(needed)} are needed, {human(free)} are free where the store {store.root} is",
+            f"{human(needed)} are needed, {human(free)} are free where the store {store.root} is, "
+            f"and {human(RESERVE)} of that stays free",
             hint="cas gc, or CAS_STORE=DIR on another disk",
         )

@@ -138,7 +138,7 @@ def remove_store(store: Store, *, local_too: bool = False) -> str:
     local = [digest for digest, _ in store.trees() if only_copy(store, digest)]
     if local and not local_too:
         raise StoreError(
-            f"{len(local)} trees of {store.root} are known to no other source, "
+            f"known to no other source: {len(local)} of the trees of {store.root}, "
             f"as t1:{local[0][:12]}…",
             hint="cas store rm --local-too",
         )

@@ -28,7 +28,7 @@ def why(project: Project | None, store: Store, word: str) -> dict[str, Any]:
     one that only experiments know any more. Raises UnknownAsset, UsageError.
     """
     lock = project.read_lock() if project else Lockfile()
-    digits = word.removeprefix("t1:")
+    digits = word.removeprefix("t1:").lower()
     hexadecimal = bool(digits) and not digits.strip("0123456789abcdef")
     try:
         return _Told(project, store, lock).of({lock.find(word).tree}, "tree")

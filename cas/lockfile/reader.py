@@ -74,7 +74,9 @@ def parse(text: str | bytes) -> Lockfile:
     version = data.pop("version", None)
     if type(version) is not int or version < 1:
         raise LockfileError(
-            f"assets.lock: version: expected {VERSION}, found {shown(version, 40)}", hint=_RESTORE
+            f"assets.lock: version: expected {VERSION}, "
+            f"found {'none' if version is None else shown(version, 40)}",
+            hint=_RESTORE,
         )
     if version > VERSION:
         raise LockfileError(

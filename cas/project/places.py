@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from cas.listing import Listing
     from cas.store import Sidecar, Store
 
-__all__ = ["Stores", "open_user_store", "own_store_beside", "own_store_root", "store_root"]
+__all__ = [
+    "STACKED",
+    "Stores",
+    "open_user_store",
+    "own_store_beside",
+    "own_store_root",
+    "store_root",
+]
 
 STACKED = "it is read only, as CAS_STORE_PATH names it"
 

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cas.errors import CasError, UsageError, remedy
+from cas.errors import CasError, UsageError, remedy, typed
 from cas.files import replace
 from cas.progress import QUIET
 from cas.report.collect import collect
@@ -61,7 +61,8 @@ def report(
     if os.path.lexists(place) and not os.path.isfile(place):
         raise UsageError(f"-o {place!r}: expected a file, found what is none")
     if not os.path.isdir(os.path.dirname(place) or "."):
-        raise UsageError(f"-o {place!r}: its directory doesn't exist")
+        raise UsageError(f"-o {place!r}: its directory doesn't exist",
+                         hint=f"mkdir -p {typed(os.path.dirname(place))}")  # fmt: skip
     document = collect(project, warn, progress=progress)
     data = page(document).encode()
     try:

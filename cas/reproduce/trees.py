@@ -16,6 +16,7 @@ from cas import lockfile
 from cas.digest import Digest, is_digest
 from cas.errors import CasError, Offline, StoreError
 from cas.installer import Bringer
+from cas.installer.kept import bring_kept
 from cas.installer.remotes import bring_tree
 from cas.listing import parse_tree_id
 from cas.lockfile import Asset, Lockfile
@@ -71,10 +72,11 @@ def bring_trees(
     offline: bool,
     progress: Progress,
 ) -> list[Had]:
-    """Bring the trees of an experiment (``experiments.show``) into the store.
+    """Bring the trees of an experiment (``experiments.show``), and what it kept, into the store.
 
     What can't be had is ``gone``, with its error. *outputs*: also what the experiment made.
     """
+    _bring_kept(project, shown["run"], offline=offline, progress=progress)
     own = lock_of(project, shown)
     locks = [lock for lock in (own, project.read_lock()) if lock is not None]
     uses = {
@@ -95,6 +97,18 @@ def bring_trees(
                 had.error = error if isinstance(error, CasError) else StoreError(str(error))
             found.append(had)
     return found
+
+
+def _bring_kept(
+    project: Project, run: Mapping[str, Any], *, offline: bool, progress: Progress
+) -> None:
+    """Bring the lock, the changes and the packages of a run; what no remote has is left out."""
+    store = project.store
+    named = {str(run[key]) for key in ("lock", "git_diff", "packages") if is_digest(run[key])}
+    missing = {Digest(digest) for digest in named if not store.has(Digest(digest))}
+    if missing and not store.readonly:
+        bringer = Bringer(project, Lockfile(), progress=progress, offline=offline, jobs=8)
+        bring_kept(bringer, missing)
 
 
 def lock_of(project: Project, shown: Mapping[str, Any]) -> Lockfile | None:

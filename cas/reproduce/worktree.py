@@ -103,12 +103,12 @@ def reproduce(
         made.missing["command"] = "the record does not say it"
     elif any(MASKED in part for part in argv):
         made.missing["command"] = f"secrets in it were masked as {MASKED}"
+    made.trees = bring_trees(project, shown, outputs=False, offline=offline, progress=progress)
     inside = _code(project, run, top, made)
     made.directory = os.path.join(top, inside) if inside else top
     make_dirs(made.directory)
     _lock(project, run, made)
     _packages(project, run, made)
-    made.trees = bring_trees(project, shown, outputs=False, offline=offline, progress=progress)
     _views(made)
     return made
 

@@ -146,6 +146,9 @@ def _pin(
     from dataclasses import replace
 
     if isinstance(request, LocalRequest):
+        if old and not place and same_request(old.request, request):
+            return replace(old, request=request)
+        place = place or pin.local_place(bringer, request)
         new = pin.pin_local(
             bringer,
             name,

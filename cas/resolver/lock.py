@@ -26,7 +26,7 @@ from cas.resolver.write import change_lock, check_writable, one_writer
 from cas.store import announce, end, shared_gc_mutex
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from concurrent.futures import Executor
 
     from cas.lockfile import Asset, Lockfile
@@ -96,7 +96,11 @@ def _lock(project: Project, options: LockOptions, progress: Progress) -> list[Mo
     requests = settings.requests
     text = project.lock_bytes()
     merged = lockfile.has_conflict(text.decode("utf-8", "replace"))
-    before = merge(_utf8(text), options.side) if merged else lockfile.parse(text)
+    before = (
+        merge(_utf8(text), options.side, requests, () if options.update_all else options.update)
+        if merged
+        else lockfile.parse(text)
+    )
     if before.assets and "assets" not in settings.table:
         raise OutOfStep(  # a lost file must not take every pin with it
             f"pyproject.toml has no [tool.cas.assets], and assets.lock pins {len(before)}",
@@ -148,15 +152,21 @@ def _utf8(text: bytes) -> str:
         raise LockfileError(f"assets.lock: not UTF-8 at byte {error.start}") from None
 
 
-def merge(text: str, side: str | None) -> Lockfile:
+def merge(
+    text: str, side: str | None, requests: Mapping[str, Request], update: Sequence[str]
+) -> Lockfile:
     """Return the union by name of both sides of a lockfile with conflict markers.
 
-    Raises LockfileError where one name has two pins and *side* does not decide.
+    Raises LockfileError where one name has two pins, *side* does not decide, and *update* does
+    not name it: what is named is resolved again, or fails.
     """
     ours, theirs = (lockfile.parse(half) for half in lockfile.sides(text))
     if side == "theirs":
         ours, theirs = theirs, ours
-    differing = [a for a in theirs if a.name in ours.assets and ours.assets[a.name] != a]
+    union = ours.with_assets([a for a in theirs if a.name not in ours.assets])
+    named = () if _globs(update) else update
+    again = _chosen(union, requests, named, update_all=False)
+    differing = [a for a in theirs if union.assets[a.name] != a and a.name not in again]
     if differing and side is None:
         lines = "".join(
             f"\n  {a.name}: ours {_pin_text(ours.assets[a.name])}, theirs {_pin_text(a)}"
@@ -164,9 +174,9 @@ def merge(text: str, side: str | None) -> Lockfile:
         )
         raise LockfileError(
             f"assets.lock: two pins for one name:{lines}",
-            hint="cas lock --ours, cas lock --theirs, or cas lock --ours --update NAME",
+            hint="cas lock --ours, cas lock --theirs, or cas lock --update NAME",
         )
-    return ours.with_assets([a for a in theirs if a.name not in ours.assets])
+    return union
 
 
 def outdated(

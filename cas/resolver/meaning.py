@@ -72,6 +72,8 @@ def meaning(
     """Return (name, request, place of a local source or ``""``) for what was typed."""
     if "\0" in word or not word:
         raise UsageError(f"{word!r}: expected a path, a Hub id or a name")
+    if options.kind not in (None, *HUB_KINDS):
+        raise UsageError(f"kind: expected one of {', '.join(HUB_KINDS)}, found {options.kind!r}")
     kind, colon, rest = word.partition(":")
     if colon and kind in HUB_KINDS:
         return _known(project, requests, kind, rest, options) or _hub(kind, rest, options)
@@ -96,18 +98,30 @@ def meaning(
         return _local(project, word, options)
     kinds = (options.kind,) if options.kind else HUB_KINDS
     for kind in kinds:
-        if again := _known(project, requests, kind, word, options):
+        if again := _known(project, requests, kind, word, options, local=True):
             return again
     return _hub(options.kind, word, options)
 
 
 def _known(
-    project: Project, requests: Mapping[str, Request], kind: str, repo: str, options: AddOptions
+    project: Project,
+    requests: Mapping[str, Request],
+    kind: str,
+    repo: str,
+    options: AddOptions,
+    *,
+    local: bool = False,
 ) -> tuple[str, Request, str] | None:
-    """Read a Hub id that is an asset already under its default name: its options change."""
+    """Read a Hub id that is an asset already under its default name: its options change.
+
+    With *local* also one that has this name and came from a file or directory.
+    """
     name = f"{HUB_KINDS[kind]}/{repo}"
     old = requests.get(name)
-    if options.name not in (None, name) or not isinstance(old, HubRequest) or old.repo != repo:
+    is_it = (isinstance(old, HubRequest) and old.repo == repo) or (
+        local and isinstance(old, LocalRequest)
+    )
+    if old is None or not is_it or options.name not in (None, name):
         return None
     return _again(project, name, old, options)
 
@@ -115,8 +129,15 @@ def _known(
 def _again(
     project: Project, name: str, old: Request, options: AddOptions
 ) -> tuple[str, Request, str]:
-    """Read an asset's own name: its new bytes (local), or its options (Hub)."""
+    """Read an asset's own name: its new bytes (local), or its options (Hub).
+
+    Of a local asset whose source is not there any more, its groups.
+    """
     if isinstance(old, LocalRequest):
+        place = os.path.join(project.root, old.local)
+        is_source = os.path.lexists(place) and look(project.root, old.local).state != "link"
+        if options.groups and not is_source:  # it was taken in; only its groups can be meant
+            return name, replace(old, groups=options.groups), ""
         options = replace(
             options,
             name=name,
@@ -124,8 +145,9 @@ def _again(
             skip_special=options.skip_special or old.skip_special,
             groups=options.groups or old.groups,
         )
-        return _local(project, os.path.join(project.root, old.local), options)
+        return _local(project, place, options)
     if isinstance(old, HubRequest):
+        _no_recipe(name, options)
         return name, HubRequest(
             kind=old.kind,
             repo=old.repo,
@@ -134,6 +156,7 @@ def _again(
             exclude=options.exclude or old.exclude,
             groups=options.groups or old.groups,
         ), ""  # fmt: skip
+    _no_hub(name, options)
     return name, replace(old, groups=options.groups or old.groups), ""
 
 
@@ -145,9 +168,7 @@ def _hub(kind: str | None, repo: str, options: AddOptions) -> tuple[str, Request
             f"{repo!r:.120} is no file, no asset's name and no Hub id",
             hint=_of_url(repo) or "cas add ORG/NAME, cas add ./PATH, or cas list",
         ) from error
-    if options.options:
-        raise UsageError(f"{repo!r}: --vocab-size and the like are a recipe's options",
-                         hint="cas add tokenizers/NAME_bpe_4096")  # fmt: skip
+    _no_recipe(repo, options)
     if kind is None:
         kind = _kind_on_hub(repo, offline=options.offline)
     request = HubRequest(
@@ -162,6 +183,12 @@ def _hub(kind: str | None, repo: str, options: AddOptions) -> tuple[str, Request
     return options.name or f"{HUB_KINDS[kind]}/{repo}", request, ""
 
 
+def _no_recipe(word: str, options: AddOptions) -> None:
+    if options.options or options.recipe or options.input or options.tokenizer:
+        raise UsageError(f"{word!r}: --recipe, --vocab-size and the like are a recipe's options",
+                         hint="cas add tokenizers/NAME_bpe_4096")  # fmt: skip
+
+
 def _kind_on_hub(repo: str, *, offline: bool) -> str:
     from cas import hub
 
@@ -174,6 +201,8 @@ def _kind_on_hub(repo: str, *, offline: bool) -> str:
         if files := _near_files(repo):
             message += f", and there is no such file; near: {', '.join(map(repr, files))}"
             hint = f"cas add {typed(files[0])}"
+        elif repo.endswith(CHECKPOINTS):
+            message += f", and there is no file {repo!r} here"
         hint = registry.suggestion(repo) or hint
         raise SourceError(message, hint=hint)
     if len(kinds) > 1:
@@ -205,15 +234,19 @@ def _near_files(word: str) -> list[str]:
     return [os.path.join(directory, name) for name in near(os.path.basename(word), names)]
 
 
+def _no_hub(word: str, options: AddOptions) -> None:
+    if options.revision or options.include or options.exclude:
+        raise UsageError(f"{word!r} is made by a recipe: --revision, --include and --exclude "
+                         "don't fit it", hint="--files PATTERN chooses what is read")  # fmt: skip
+
+
 def _derived(lock: Lockfile, word: str, options: AddOptions) -> tuple[str, Request, str]:
     from cas import recipes
 
     name = options.name or word
     said = recipes.parse_name(word)
     kind = kind_of(name)
-    if options.revision or options.include or options.exclude:
-        raise UsageError(f"{word!r} is made by a recipe: --revision, --include and --exclude "
-                         "don't fit it", hint="--files PATTERN chooses what is read")  # fmt: skip
+    _no_hub(word, options)
     table: dict[str, Any] = {}
     if options.recipe:
         table = {"recipe": options.recipe}

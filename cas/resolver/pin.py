@@ -206,7 +206,8 @@ def local_place(bringer: Bringer, request: LocalRequest) -> str:
         )
     if not os.path.lexists(place):
         raise CasError(
-            f"the source {request.local!r} is not there to be imported again",
+            f"the source {request.local!r} is not there to be imported again"
+            + ("" if "/" in request.local else ", or it was outside the project"),
             hint="cas add PATH --name NAME",
         )
     parent = os.path.realpath(os.path.dirname(place))
