@@ -234,6 +234,7 @@ def is_one_line_or_nothing(ask, server, drawn) -> None:
 @settings(max_examples=60, **QUIET)
 @given(drawn=st.lists(ANSWERS, min_size=1, max_size=3))
 @example(drawn=[(302, (("Content-Length", "\xb2"), ("Location", "/x")), b"", True)])
+@example(drawn=[(301, (("Location", f"http://{'a' * 300}/"),), b"", False)])
 @example(drawn=[(429, (("RateLimit", f'"api";r=0;t={HUGE}'),), b"", True)])
 @example(drawn=[(429, (("RateLimit", f'"api";r={"9" * 5000};t=1'),), b"", True)])
 @example(drawn=[(503, (("Retry-After", "Mon, 01 Jan " + "9" * 30 + " 00:00:00 GMT"),), b"", True)])

@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -382,3 +383,22 @@ def test_a_project_that_was_made_anew_at_the_same_place_does_not_keep_the_old_on
     assert gc(again, now=now + timedelta(days=31)).trees == 2
     assert S.standing(project.store, again.read_lock().find("other.pt").tree)[0]
     assert {net.tree, pt.tree} & {t for t, _ in project.store.trees()} == set()
+
+
+# The project's id in the store -------------------------------------------------------------------
+
+ADD = "import cas; cas.add('./run.pt', name='models/again.pt')"
+
+
+def test_an_id_that_cannot_be_read_for_a_moment_is_not_drawn_again(project):
+    place = Path(project.root, "assets/.cas/root")
+    drawn = place.read_text()
+    once = ["-P", str(place), "-e", "inject=openat:error=EMFILE:when=1"]
+    if not shutil.which("strace"):
+        pytest.skip("strace is not here")
+    said = subprocess.run(
+        ["strace", "-f", "-qq", "-o", "/dev/null", *once, sys.executable, "-c", ADD],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "Too many open files" in said.stderr
+    assert place.read_text() == drawn

@@ -144,7 +144,7 @@ class Lean:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if context is not None:
                 sock = context.wrap_socket(sock, server_hostname=place.host)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # a name that no host can have
             if sock is not None:
                 sock.close()
             raise _as_httpx(error, httpx2.ConnectError, httpx2.ConnectTimeout) from error

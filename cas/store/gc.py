@@ -22,6 +22,7 @@ from cas.files import (
     is_temporary,
     locks_hold,
     sweep,
+    sync_all,
     writer_is_alive,
     writer_is_dead,
 )
@@ -186,8 +187,7 @@ class _Work:
             self._remove_trees(dead)
             self._remove_objects()
             self._keep_listings()
-            now, keeps = self.now.timestamp(), GRACE.total_seconds()
-            sweep_store(self.store, self.young, now, keeps)
+            sweep_store(self.store, self.young, self.now.timestamp(), GRACE.total_seconds())
         return self.result
 
     # Mark
@@ -345,6 +345,7 @@ class _Work:
 
     def _remove_objects(self) -> None:
         gone: list[Digest] = []
+        emptied: set[str] = set()
         for digest, entry in self.store.objects():
             if digest in self.objects:
                 continue
@@ -355,6 +356,7 @@ class _Work:
                 if not self.result.dry_run:
                     os.unlink(entry.path)
                     gone.append(digest)
+                    emptied.add(os.path.dirname(entry.path))
                     if len(gone) >= FORGOTTEN:
                         index.forget(self.store, gone)
                         gone = []
@@ -363,6 +365,7 @@ class _Work:
             self.result.objects += 1
             self.result.bytes += status.st_size
         index.forget(self.store, gone)
+        sync_all(emptied, on=self.store.root)  # what a power cut brought back would stay
 
     def _keep_listings(self) -> None:
         """Write again what trees that were named since stand without, and went just now."""
