@@ -21,7 +21,8 @@ __all__ = ["BadLine"]
 @dataclass
 class Fault:
     kind: str
-    """cut, stall, corrupt, whole (not the range), short, content-range, etag, or a status"""
+    """cut, stall, hold (no answer until ``reset``), corrupt, whole (not the range), short,
+    content-range, etag, or a status"""
     method: str
     part: str
     """of the path"""
@@ -112,6 +113,9 @@ class BadLine:
                 request.send_header("content-length", "0")
                 request.end_headers()
                 return
+            until = time.monotonic() + 60
+            while fault.kind == "hold" and fault in self.faults and time.monotonic() < until:
+                time.sleep(0.02)  # nothing is answered until the faults are reset
         try:
             self._forward(request, method, path, body, fault)
         except OSError:

@@ -130,10 +130,10 @@ def test_what_a_push_under_way_reads_is_not_dropped(machine, server):
     with BadLine(server.endpoint) as line:
         machine.env |= server.environment | {"AWS_ENDPOINT_URL": line.endpoint}
         machine.run("remote", "add", "far", f"s3://lab-bucket/{os.urandom(4).hex()}")
-        stall = line.fault("stall", method="PUT", part="/objects/", times=1)
+        held = line.fault("hold", method="PUT")
         push = machine.start("push", "o/n", "--remote", "far")
         until = time.monotonic() + 60
-        while not stall.hits and time.monotonic() < until and push.poll() is None:
+        while not held.hits and time.monotonic() < until and push.poll() is None:
             time.sleep(0.01)
         said = machine.run("drop", "o/n", code=1)
         assert "is also needed by a call of" in said
