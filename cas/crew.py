@@ -66,7 +66,12 @@ class Crew(Executor):
         """
         return self._threads.submit(self._ask, (fn, args, kwargs))
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
+    def shutdown(  # as Executor has it
+        self,
+        wait: bool = True,  # noqa: FBT001, FBT002
+        *,
+        cancel_futures: bool = False,
+    ) -> None:
         """End the processes; with *cancel_futures* at once, whatever they do."""
         if cancel_futures:
             self._over = True
@@ -88,7 +93,7 @@ class Crew(Executor):
     def _ask(self, task: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]) -> Any:
         process = self._idle.get() or self._start()
         stopped = True
-        try:
+        try:  # both ends are pipes, which a Popen's type does not say
             pickle.dump(task, process.stdin, pickle.HIGHEST_PROTOCOL)  # type: ignore[arg-type]
             process.stdin.flush()  # type: ignore[union-attr]
             failed, answer = pickle.load(process.stdout)  # type: ignore[arg-type]  # noqa: S301 - our own

@@ -140,12 +140,8 @@ class LiveRun:
         *asset* is a name, as ``cas.path`` takes it, or the ``t1:`` id of a tree in the store.
         """
         self._open()
-        if (
-            not isinstance(role, str)
-            or role in ("earlier", "output")
-            or not role.strip()
-            or not role.isprintable()
-        ):
+        told = isinstance(role, str) and role.strip() and role.isprintable()
+        if not told or role in ("earlier", "output"):
             raise UsageError(f"role {role!r}: expected a word such as 'input' or 'train'")
         if asset.startswith("t1:"):
             (use,) = lineage.given_uses(self._project, [asset], role)

@@ -21,7 +21,7 @@ from cas.crew import cores
 from cas.progress import QUIET, Progress
 from cas.store.many import MANY
 
-from .stores import HEAD, files_of
+from .stores import HEAD, files_of, processes
 
 ADD = """
 from cas.progress import QUIET
@@ -62,18 +62,6 @@ def sources(place, count=MANY + 200):
     large.write_bytes(b"x" * (3 << 20))
     found.insert(7, (str(large), 3 << 20))
     return found
-
-
-def runs(group):
-    """Say whether a process of the group runs; one that only waits to be buried does not."""
-    for at in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, its = at.read_text().rpartition(") ")[2].split()[:3]
-        except OSError:
-            continue
-        if int(its) == group and state != "Z":
-            return True
-    return False
 
 
 def check_whole(store, found):
@@ -129,7 +117,7 @@ def test_a_call_that_is_killed_takes_its_processes_along_and_the_next_goes_on(pl
         assert time.monotonic() < until
     process.send_signal(signal.SIGKILL)
     process.wait()
-    while runs(process.pid):
+    while processes(process.pid):
         assert time.monotonic() < until, "a process goes on without its parent"
         time.sleep(0.01)
     assert os.listdir(store.place("staging"))

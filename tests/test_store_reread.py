@@ -17,7 +17,7 @@ from cas import store as S
 from cas.crew import Helpers, cores
 from cas.store import reread
 
-from .stores import HEAD, add, ordinary_place, program
+from .stores import HEAD, add, ordinary_place, processes, program
 
 COUNT = 800
 needs_cores = pytest.mark.skipif(cores() == 1, reason="one core: there are no processes to help")
@@ -192,16 +192,3 @@ S.verify(S.open_store(sys.argv[1]), level="full", progress=lambda files, size: t
         assert time.monotonic() < until, "a process goes on without its parent"
         time.sleep(0.01)
     assert S.verify(store, level="full").bad == []
-
-
-def processes(group):
-    """Return the processes of a group that run, and don't only wait to be buried."""
-    found = []
-    for at in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, its = at.read_text().rpartition(") ")[2].split()[:3]
-        except OSError:
-            continue
-        if int(its) == group and state != "Z":
-            found.append(int(at.parent.name))
-    return found
